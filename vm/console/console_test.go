@@ -1,0 +1,139 @@
+package console
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestEveryReaderSeesEverythingFromWhereItCame(t *testing.T) {
+	guest, host := net.Pipe()
+	var log bytes.Buffer
+	h := NewHub(host, &log)
+	first := h.Attach(0)
+	say(t, guest, "one ")
+	expect(t, first, "one ")
+	second := h.Attach(4)
+	third := h.Attach(0)
+	say(t, guest, "two")
+	guest.Close()
+	<-h.Done()
+	for name, r := range map[*Reader]string{first: "two", second: "one two", third: "two"} {
+		got, err := io.ReadAll(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(r, string(got)); diff != "" {
+			t.Errorf("reader saw (-want +got):\n%s", diff)
+		}
+	}
+	if got := log.String(); got != "one two" {
+		t.Errorf("log = %q; want %q", got, "one two")
+	}
+	if got := string(h.Tail()); got != "one two" {
+		t.Errorf("Tail() = %q; want %q", got, "one two")
+	}
+	if got, _ := io.ReadAll(h.Attach(3)); string(got) != "two" {
+		t.Errorf("a reader attached after the end saw %q; want %q", got, "two")
+	}
+}
+
+func TestReaderThatNeverReadsCostsABoundedBuffer(t *testing.T) {
+	guest, host := net.Pipe()
+	h := NewHub(host, io.Discard)
+	r := h.Attach(0)
+	chunk := strings.Repeat("x", 32<<10)
+	const chunks = 64 // 2 MiB, twice what a reader may hold
+	for range chunks {
+		say(t, guest, chunk)
+	}
+	guest.Close()
+	<-h.Done()
+	if got := len(r.buf); got > readerSize {
+		t.Errorf("an idle reader holds %d bytes; want at most %d", got, readerSize)
+	}
+	got, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%d bytes of console output were not read", chunks*len(chunk)-readerSize)
+	if !strings.Contains(string(got[:200]), want) {
+		t.Errorf("reader begins with %q; want it to say %q", got[:200], want)
+	}
+}
+
+func TestLogThatFailsDoesNotStopTheConsole(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	guest, host := net.Pipe()
+	h := NewHub(host, full)
+	r := h.Attach(0)
+	say(t, guest, "hello")
+	expect(t, r, "hello")
+	say(t, guest, "again")
+	expect(t, r, "again")
+	guest.Close()
+	<-h.Done()
+	if h.LogErr() == nil {
+		t.Error("LogErr() = nil; want no space left on device")
+	}
+}
+
+func TestLogTurnsOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "console.log")
+	l, err := OpenLog(path, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{"aaaa", "bbbb", "cccc", "dddddddddddddddd", "ee"} {
+		if _, err := l.Write([]byte(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{path: "ee", path + ".1": "dddddddddddddddd"} {
+		if got, _ := os.ReadFile(name); string(got) != want {
+			t.Errorf("%s = %q; want %q", filepath.Base(name), got, want)
+		}
+	}
+}
+
+func TestRingKeepsTheEnd(t *testing.T) {
+	r := ring{max: 5}
+	for _, tt := range []struct{ in, want string }{
+		{"abc", "abc"}, {"de", "abcde"}, {"f", "bcdef"}, {"ghij", "fghij"},
+		{"0123456789", "56789"}, {"", "56789"},
+	} {
+		r.write([]byte(tt.in))
+		if got := string(r.bytes()); got != tt.want {
+			t.Errorf("after %q the ring holds %q; want %q", tt.in, got, tt.want)
+		}
+	}
+}
+
+func say(t *testing.T, w io.Writer, s string) {
+	t.Helper()
+	if _, err := io.WriteString(w, s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func expect(t *testing.T, r io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != want {
+		t.Fatalf("read %q, %v; want %q", got, err, want)
+	}
+}

@@ -1,0 +1,132 @@
+package console
+
+import (
+	"io"
+	"sync"
+)
+
+// tailSize is how much of the console's end is kept in memory as evidence: a
+// kernel panic with its stack and the boot messages before it fit.
+const tailSize = 64 << 10
+
+// A Hub distributes one console.
+type Hub struct {
+	conn io.ReadWriteCloser
+	log  io.Writer
+	done chan struct{}
+
+	mu      sync.Mutex
+	tail    ring
+	readers map[*Reader]struct{}
+	logErr  error
+	over    bool
+}
+
+// NewHub starts to read conn, which it owns from now on, and writes everything
+// to log. A log that cannot be written is given up at its first error, which
+// [Hub.LogErr] keeps: a full disk must not stop a guest.
+func NewHub(conn io.ReadWriteCloser, log io.Writer) *Hub {
+	h := &Hub{
+		conn:    conn,
+		log:     log,
+		done:    make(chan struct{}),
+		tail:    ring{max: tailSize},
+		readers: make(map[*Reader]struct{}),
+	}
+	go h.run()
+	return h
+}
+
+func (h *Hub) run() {
+	defer close(h.done)
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := h.conn.Read(buf)
+		if n > 0 {
+			h.take(buf[:n])
+		}
+		if err != nil {
+			break
+		}
+	}
+	h.mu.Lock()
+	h.over = true
+	for r := range h.readers {
+		r.end()
+	}
+	h.mu.Unlock()
+}
+
+func (h *Hub) take(p []byte) {
+	h.mu.Lock()
+	h.tail.write(p)
+	for r := range h.readers {
+		r.put(p)
+	}
+	failed := h.logErr != nil
+	h.mu.Unlock()
+	if failed {
+		return
+	}
+	if _, err := h.log.Write(p); err != nil {
+		h.mu.Lock()
+		h.logErr = err
+		h.mu.Unlock()
+	}
+}
+
+// Write types p at the console.
+func (h *Hub) Write(p []byte) (int, error) { return h.conn.Write(p) }
+
+// Tail returns the last 64 KiB that the guest wrote.
+func (h *Hub) Tail() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tail.bytes()
+}
+
+// LogErr says why the log is incomplete, or is nil.
+func (h *Hub) LogErr() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.logErr
+}
+
+// Done is closed when the console has ended and everything it held was passed
+// on.
+func (h *Hub) Done() <-chan struct{} { return h.done }
+
+// Close ends the console and waits until the last bytes are passed on. Readers
+// then see io.EOF after what they still hold.
+func (h *Hub) Close() error {
+	err := h.conn.Close()
+	<-h.done
+	return err
+}
+
+// ring keeps the last max bytes.
+type ring struct {
+	max int
+	buf []byte
+}
+
+func (r *ring) write(p []byte) {
+	if len(p) >= r.max {
+		r.buf = append(r.buf[:0], p[len(p)-r.max:]...)
+		return
+	}
+	// Twice the limit before it is cut, so that cutting is rare.
+	if len(r.buf)+len(p) > 2*r.max {
+		n := copy(r.buf, r.buf[len(r.buf)-r.max:])
+		r.buf = r.buf[:n]
+	}
+	r.buf = append(r.buf, p...)
+}
+
+func (r *ring) bytes() []byte {
+	b := r.buf
+	if len(b) > r.max {
+		b = b[len(b)-r.max:]
+	}
+	return append([]byte(nil), b...)
+}

@@ -1,0 +1,111 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Dirs are the directories under which every machine has one of its own name,
+// and the cache that they share. All are absolute.
+type Dirs struct {
+	State   string // volumes, console log, last exit, lock: outlives a reboot
+	Runtime string // control socket, identity, initrd: gone after a reboot
+	Cache   string // store disks
+}
+
+// Machine returns the directories of the machine called name.
+func (d Dirs) Machine(name string) Machine {
+	return Machine{
+		Name:    name,
+		State:   filepath.Join(d.State, name),
+		Runtime: filepath.Join(d.Runtime, name),
+	}
+}
+
+// A Machine is one machine's place on the host. Nothing in it need exist.
+type Machine struct {
+	Name    string
+	State   string
+	Runtime string
+}
+
+// The files of a machine.
+func (m Machine) LockFile() string     { return filepath.Join(m.State, "lock") }
+func (m Machine) ConsoleLog() string   { return filepath.Join(m.State, "console.log") }
+func (m Machine) LastExit() string     { return filepath.Join(m.State, "exit.json") }
+func (m Machine) IdentityFile() string { return filepath.Join(m.Runtime, "supervisor.json") }
+func (m Machine) Socket() string       { return filepath.Join(m.Runtime, "control.sock") }
+func (m Machine) Initrd() string       { return filepath.Join(m.Runtime, "initrd") }
+func (m Machine) StoreDisk() string    { return filepath.Join(m.Runtime, "store-disk") }
+
+// Make creates both directories with mode 0700, and their parents.
+func (m Machine) Make() error {
+	for _, dir := range []string{m.State, m.Runtime} {
+		if err := makePrivate(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makePrivate creates dir for this user alone, or checks that it is so.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	fi, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	switch {
+	case !fi.IsDir():
+		return fmt.Errorf("%s: not a directory", dir)
+	case ok && int(st.Uid) != os.Getuid():
+		return &OwnerError{Dir: dir, Owner: int(st.Uid), User: os.Getuid()}
+	case fi.Mode().Perm()&0o077 != 0:
+		return os.Chmod(dir, 0o700)
+	}
+	return nil
+}
+
+// An OwnerError says that a machine's directory belongs to somebody else.
+type OwnerError struct {
+	Dir   string
+	Owner int // user id of the directory's owner
+	User  int // user id of this process
+}
+
+func (e *OwnerError) Error() string {
+	return fmt.Sprintf("%s: belongs to user %d, not to user %d", e.Dir, e.Owner, e.User)
+}
+
+// RemoveRuntime removes the machine's run-time directory and all in it. Only
+// the holder of the lock may call it.
+func (m Machine) RemoveRuntime() error { return os.RemoveAll(m.Runtime) }
+
+// Names lists the machines that have a run-time directory, sorted. A directory
+// of machines that does not exist has none.
+func (d Dirs) Names() ([]string, error) {
+	entries, err := os.ReadDir(d.Runtime)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
