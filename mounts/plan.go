@@ -30,10 +30,17 @@ type Mount struct {
 	// Disk names the block device to mount.
 	Disk *Disk `json:"disk,omitempty"`
 
-	// Options are mount options in the order they are given, in fstab's
-	// words and unescaped. Options that begin with "x-" are for systemd and
-	// never reach the kernel.
+	// Options are the mount options that the reference names, in its order, in
+	// fstab's words and unescaped. An element may hold several options with
+	// commas between them ("size=50%,mode=0755"). Options that begin with
+	// "x-" are for systemd and never reach the kernel. Who mounts wants
+	// [Mount.AllOptions].
 	Options []string `json:"options,omitempty"`
+
+	// Added are options that follow Options and that mvm adds to the
+	// reference: "ro" for what is read-only, "userxattr" for an overlay whose
+	// upper directory is a share.
+	Added []string `json:"added,omitempty"`
 
 	// NeededForBoot says that the mount must be there before the initrd hands
 	// over, in NixOS's sense. The direct way mounts every entry in any case.
@@ -62,6 +69,7 @@ type Disk struct {
 	Label string `json:"label,omitempty"`
 
 	// Position counts the machine's disks from 0 in the order QEMU is given
-	// them: 0 is what a Linux guest usually calls /dev/vda.
+	// them: 0 is what a Linux guest usually calls /dev/vda. It is negative
+	// when it is not known.
 	Position int `json:"position"`
 }

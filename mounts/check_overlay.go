@@ -1,0 +1,85 @@
+package mounts
+
+import (
+	"slices"
+	"strings"
+)
+
+// noUpper are types that overlayfs cannot write its upper directory to: they
+// are read-only, or have neither extended attributes nor whiteouts.
+var noUpper = []string{"erofs", "exfat", "iso9660", "overlay", "squashfs", "vfat"}
+
+// overlay checks the directories of an overlay.
+func (c *checker) overlay(i int, wrong func(string, ...any) *Mistake) {
+	m := c.ms[i]
+	before := len(c.found)
+	lowers, hasLower := m.option("lowerdir")
+	upper, hasUpper := m.option("upperdir")
+	work, hasWork := m.option("workdir")
+	switch {
+	case !hasLower:
+		wrong("an overlay needs a lowerdir")
+	case hasUpper != hasWork:
+		wrong("an overlay needs upperdir and workdir, or neither")
+	}
+	// A colon parts lower directories; escaping it works differently in the
+	// options of old and new kernels. A comma was taken for the end of the
+	// option before it could be seen here.
+	for _, o := range m.Options {
+		if strings.Contains(o, "dir=") && strings.Contains(o, ",") {
+			wrong("its option %q has a comma, which overlayfs takes for the end of the directory", o)
+		}
+	}
+	dirs := strings.Split(lowers, ":")
+	if hasUpper && hasWork {
+		for _, d := range []string{upper, work} {
+			if strings.Contains(d, ":") {
+				wrong("its directory %q has a colon, which parts directories in overlayfs", d)
+			}
+		}
+		dirs = append(dirs, upper, work)
+	}
+	for _, d := range dirs {
+		if text := checkPath(d); text != "" {
+			wrong("its directory, %q, %s", d, text)
+		}
+	}
+	if len(c.found) > before || !hasLower {
+		return
+	}
+	for _, d := range strings.Split(lowers, ":") {
+		c.exists(i, "the lower directory", d, wrong)
+	}
+	if hasUpper && hasWork {
+		c.exists(i, "the upper directory", upper, wrong)
+		c.exists(i, "the work directory", work, wrong)
+	}
+	if len(c.found) > before || !hasUpper {
+		return
+	}
+	c.upper(i, upper, work, strings.Split(lowers, ":"), wrong)
+}
+
+// upper checks what overlayfs asks of its writable side.
+func (c *checker) upper(i int, upper, work string, lowers []string, wrong func(string, ...any) *Mistake) {
+	up := c.ms[c.at.on(upper)[0]]
+	if w := c.ms[c.at.on(work)[0]]; w.Where != up.Where {
+		wrong("the upper directory %s is on %s and the work directory %s on %s, but overlayfs renames from one to the other",
+			upper, up.Where, work, w.Where)
+	}
+	if within(upper, work) || within(work, upper) {
+		wrong("the upper directory %s and the work directory %s lie within each other", upper, work)
+	}
+	for _, l := range lowers {
+		if within(l, upper) || within(upper, l) {
+			wrong("the upper directory %s and the lower directory %s lie within each other", upper, l)
+		}
+	}
+	switch {
+	case up.ReadOnly():
+		wrong("the upper directory %s is on %s, which is read-only", upper, up.Where)
+	case slices.Contains(noUpper, up.Type):
+		wrong("the upper directory %s is on %s, and overlayfs cannot write to %s", upper, up.Where, up.Type).
+			Hint = "put the overlay on an ext4, xfs or btrfs volume, or on the tmpfs of the root"
+	}
+}
