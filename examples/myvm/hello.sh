@@ -1,0 +1,24 @@
+#!@busybox@/bin/sh
+# Says what this guest is made of.
+PATH=@busybox@/bin
+
+read -r uptime _ </proc/uptime
+echo "Hello from $(hostname): Linux $(uname -r), up $uptime s."
+
+# The store's last mount is the one that is seen.
+awk '$2 == "/nix/store" { type = $3; options = $4 }
+  END { sub(/,.*/, "", options); printf "  store   %s, %s, ", type, options }' /proc/self/mounts
+# shellcheck disable=SC2012 # names of store paths hold nothing odd
+echo "$(ls /nix/store | wc -l) paths"
+
+for disk in /sys/block/vd*; do
+  [ -e "$disk/size" ] || continue
+  read -r sectors <"$disk/size"
+  read -r readonly <"$disk/ro"
+  access=read-write
+  [ "$readonly" = 0 ] || access=read-only
+  echo "  disk    ${disk##*/}, serial \"$(cat "$disk/serial")\", $((sectors / 2048)) MiB, $access"
+done
+
+awk '{ kib[$1] = $2 }
+  END { printf "  memory  %d of %d MiB free\n", kib["MemAvailable:"] / 1024, kib["MemTotal:"] / 1024 }' /proc/meminfo
