@@ -1,0 +1,189 @@
+package qemu
+
+import "net/netip"
+
+// A Drive is a disk. The zero value of each field but ID and Path is the
+// careful choice.
+type Drive struct {
+	// ID names the drive to QMP. It is a letter followed by letters, digits
+	// and any of "-._".
+	ID string
+
+	// Path is a file, or a block device if BlockDevice is set.
+	Path        string
+	BlockDevice bool
+
+	// File names an inherited file to use instead of opening Path; see
+	// [Machine.Files]. Path is then for people.
+	File string
+
+	// Writable lets the guest write. The zero value is read-only.
+	Writable bool
+
+	// Format is the image's format. Empty means "raw"; QEMU never guesses,
+	// since a guest could write another format's header.
+	Format string
+
+	// AIO is "threads", "native" or "io_uring". Empty means "threads".
+	// "native" needs Direct.
+	AIO string
+
+	// Direct bypasses the host's page cache.
+	Direct bool
+
+	// Discard passes the guest's trims on to the file.
+	Discard bool
+
+	// Serial is what the guest sees as the disk's serial number, at most 20
+	// bytes. Empty means none.
+	Serial string
+
+	// Bus is the ID of a [RootPort] to plug the disk into. Empty means the
+	// machine's own bus.
+	Bus string
+
+	Why string
+}
+
+// Vsock is a guest's address for AF_VSOCK.
+type Vsock struct {
+	CID uint32 // 3 or more
+	// File names an inherited, open /dev/vhost-vsock. Empty means that QEMU
+	// opens the device itself.
+	File string
+}
+
+// A Credential is a systemd credential, given by fw_cfg and so never on a
+// command line.
+type Credential struct {
+	// Name has at most 28 bytes, all that fw_cfg leaves room for.
+	Name string
+	// Path is the file with the contents. QEMU reads it once, at its start.
+	Path string
+	// File names an inherited file to read instead.
+	File string
+}
+
+// A Share is a directory of the host that the guest can mount by its Tag.
+type Share struct {
+	// Tag has at most 31 bytes for 9p and 36 for virtiofs.
+	Tag string
+
+	// Path is the directory to serve by 9p. It is empty for virtiofs.
+	Path string
+	// Security is 9p's security model: "none", "passthrough", "mapped" or
+	// "mapped-file". Empty means "none".
+	Security string
+	// Writable lets the guest write by 9p. The zero value is read-only.
+	// A virtiofs server has a switch of its own.
+	Writable bool
+
+	// Socket is where a virtiofs server listens, and SocketFile names an
+	// inherited socket that is connected to one. Either makes the share
+	// virtiofs.
+	Socket, SocketFile string
+
+	Why string
+}
+
+func (s *Share) virtiofs() bool { return s.Socket != "" || s.SocketFile != "" }
+
+// A NIC is a network card. Exactly one of the back-ends is set.
+type NIC struct {
+	// MAC is the card's address. Empty means QEMU's own, which is the same
+	// in every machine.
+	MAC string
+
+	User   *UserNet   // QEMU's own network stack
+	Tap    *TapNet    // a tap or macvtap of the host
+	Bridge *BridgeNet // a tap that QEMU's setuid helper puts on a bridge
+	Stream *StreamNet // a process that speaks Ethernet, such as passt
+
+	Why string
+}
+
+// UserNet is a network inside QEMU that needs no privilege.
+type UserNet struct {
+	HostForwards  []HostForward
+	GuestForwards []GuestForward
+	// Restrict keeps the guest from reaching anything but its forwards.
+	Restrict bool
+}
+
+// A HostForward is a port of the host that leads into the guest. IPv4 only.
+type HostForward struct {
+	UDP       bool
+	HostAddr  netip.Addr // zero means all addresses
+	HostPort  uint16
+	GuestAddr netip.Addr // zero means the guest's first address
+	GuestPort uint16
+}
+
+// A GuestForward is an address in the guest's network, TCP only, that leads to
+// a command on the host. QEMU starts it for each connection, so it costs the
+// sandbox's ban on starting programs.
+type GuestForward struct {
+	GuestAddr netip.Addr
+	GuestPort uint16
+	Command   string // words are separated by spaces; there is no quoting
+}
+
+// TapNet is a tap device. Files win over Ifname.
+type TapNet struct {
+	Ifname string
+	// Files names one inherited, open tap for each queue.
+	Files []string
+	// VhostFiles names one inherited, open /dev/vhost-net for each queue.
+	VhostFiles []string
+	// Vhost moves packets in the host's kernel. It is implied by VhostFiles.
+	Vhost bool
+	// Queues is the number of queues when there are no Files. Zero means 1.
+	Queues int
+}
+
+func (t *TapNet) queues() int {
+	if len(t.Files) > 0 {
+		return len(t.Files)
+	}
+	return or(t.Queues, 1)
+}
+
+// BridgeNet is a tap made by QEMU's setuid helper. It cannot be had under a
+// sandbox that denies starting programs and gaining privileges, so these two
+// denials are dropped.
+type BridgeNet struct {
+	Bridge string
+	Helper string // empty means the helper that QEMU was built with
+}
+
+// StreamNet is a stream socket that carries Ethernet frames. It needs QEMU 7.2.
+type StreamNet struct {
+	Socket string // a path to connect to
+	File   string // names an inherited, connected socket to use instead
+}
+
+// A RootPort is a PCI Express port that a device can be plugged into while the
+// guest runs. Empty fields are QEMU's to choose.
+type RootPort struct {
+	ID, Bus, Chassis, Slot, Addr string
+	Why                          string
+}
+
+// A HostDevice is a device of the host that the guest gets for itself.
+// Exactly one of PCI and USB is set.
+type HostDevice struct {
+	PCI string // an address on the host, as "0000:01:00.0"
+	USB []Prop // what identifies it, as vendorid and productid
+
+	ID, Bus string // empty means QEMU's choice
+	Extra   []Prop // further properties of QEMU's device
+	Why     string
+}
+
+// A Graphics is a display.
+type Graphics struct {
+	// Backend is "gtk" or "headless". Empty means "gtk".
+	Backend string
+	// Extra are further properties of the graphics card.
+	Extra []Prop
+}
