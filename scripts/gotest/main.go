@@ -69,7 +69,7 @@ func run(args []string, stdout io.Writer) (int, error) {
 
 // A tally is what the events said so far.
 type tally struct {
-	allowed                         map[string]bool // "package test"
+	allowed                         map[string]bool   // "package test"
 	output                          map[string][]byte // of tests that have not ended
 	packages                        map[string]bool   // that have tests
 	passed, failed, skipped, strays int
