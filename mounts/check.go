@@ -62,8 +62,14 @@ func (c *checker) mount(i int) {
 	}
 	before := len(c.found)
 	c.path(i, "its mount point", m.Where)
+	if name := UnitName(m.Where); len(name) > maxUnitName {
+		wrong("its mount point needs a systemd unit with a name of %d bytes, at most %d are possible", len(name), maxUnitName)
+	}
 	for _, d := range m.Depends {
 		c.path(i, "a path it depends on", d)
+		if strings.Contains(d, ",") {
+			wrong("a path it depends on, %q, has a comma, which ends an option in fstab", d)
+		}
 	}
 	for _, d := range m.Dirs {
 		c.path(i, "a directory to make", d)

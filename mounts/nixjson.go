@@ -4,54 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"path"
+	"slices"
 	"strings"
 )
 
-// A nixConfig is the four keys that the conformance data hold, in the shape of
-// the NixOS options that they set. The reference's options alone are in it.
-type nixConfig struct {
-	FileSystems   map[string]nixFileSystem `json:"fileSystems"`
-	Initrd        nixInitrd                `json:"initrd"`
-	SystemdMounts []nixDropIn              `json:"systemdMounts"`
-}
-
-type nixFileSystem struct {
-	Device        string   `json:"device"`
-	FSType        string   `json:"fsType,omitempty"`
-	Options       []string `json:"options,omitempty"`
-	NeededForBoot bool     `json:"neededForBoot,omitempty"`
-	NoCheck       bool     `json:"noCheck,omitempty"`
-	Depends       []string `json:"depends,omitempty"`
-}
-
-type nixInitrd struct {
-	Mounts   []nixMountUnit        `json:"mounts"`
-	Services map[string]nixService `json:"services"`
-}
-
-type nixMountUnit struct {
-	What       string         `json:"what"`
-	Where      string         `json:"where"`
-	Type       string         `json:"type"`
-	Options    string         `json:"options"`
-	WantedBy   []string       `json:"wantedBy"`
-	Before     []string       `json:"before"`
-	Requires   []string       `json:"requires"`
-	After      []string       `json:"after"`
-	UnitConfig map[string]any `json:"unitConfig"`
-}
-
-type nixService struct {
-	UnitConfig    map[string]any    `json:"unitConfig"`
-	ServiceConfig map[string]string `json:"serviceConfig"`
-}
-
-type nixDropIn struct {
-	What             string         `json:"what"`
-	Where            string         `json:"where"`
-	OverrideStrategy string         `json:"overrideStrategy"`
-	UnitConfig       map[string]any `json:"unitConfig"`
-}
+// A nixSet is a Nix attribute set. Its values are strings, booleans, lists of
+// strings, []any and further sets.
+type nixSet = map[string]any
 
 // sysroot is where a systemd initrd mounts the new root.
 const sysroot = "/sysroot"
@@ -61,66 +20,93 @@ const sysroot = "/sysroot"
 // initrd, and systemdMounts. [Mount.Added] is not in it. Where the reference
 // names a disk by letter, it has the disk's serial if it is known.
 func (p Plan) NixJSON() string {
+	systems := nixSet{}
+	for _, m := range p.Mounts {
+		fs := nixSystem(m, m.Options, m.NeededForBoot)
+		if m.Type != "" {
+			fs["fsType"] = m.Type
+		}
+		if m.Disk != nil {
+			fs["device"] = m.Disk.reference()
+		}
+		systems[m.Where] = fs
+	}
+	initrd := nixSet{"mounts": []any{}, "services": nixSet{}}
+	if m, ok := p.storeOverlay(); ok {
+		initrd = nixInitrd(m, m.Options)
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	if err := enc.Encode(p.nixConfig()); err != nil {
+	err := enc.Encode(nixSet{
+		"fileSystems":   systems,
+		"initrd":        initrd,
+		"systemdMounts": []any{storeDropIn()},
+	})
+	if err != nil {
 		panic(err) // strings, lists and booleans always encode
 	}
 	return b.String()
 }
 
-func (p Plan) nixConfig() nixConfig {
-	c := nixConfig{
-		FileSystems:   map[string]nixFileSystem{},
-		Initrd:        nixInitrd{Mounts: []nixMountUnit{}, Services: map[string]nixService{}},
-		SystemdMounts: []nixDropIn{storeDropIn()},
+// nixSystem is a value of fileSystems, but for the type.
+func nixSystem(m Mount, options []string, neededForBoot bool) nixSet {
+	fs := nixSet{"device": m.source()}
+	if len(options) > 0 {
+		fs["options"] = options
 	}
-	for _, m := range p.Mounts {
-		fs := nixFileSystem{
-			Device:        m.What,
-			FSType:        m.Type,
-			Options:       m.Options,
-			NeededForBoot: m.NeededForBoot,
-			NoCheck:       m.NoCheck,
-			Depends:       m.Depends,
-		}
-		if m.Disk != nil {
-			fs.Device = m.Disk.reference()
-		}
-		c.FileSystems[m.Where] = fs
+	if neededForBoot {
+		fs["neededForBoot"] = true
 	}
-	if m, ok := p.storeOverlay(); ok {
-		c.Initrd.Mounts = append(c.Initrd.Mounts, overlayUnit(m, m.Options))
-		c.Initrd.Services["rw-store"] = rwStore(m)
+	if m.NoCheck {
+		fs["noCheck"] = true
 	}
-	return c
+	if len(m.Depends) > 0 {
+		fs["depends"] = m.Depends
+	}
+	return fs
 }
 
 // storeOverlay returns the writable overlay on the store.
 func (p Plan) storeOverlay() (Mount, bool) {
-	for _, m := range p.Mounts {
-		if _, writable := m.option("upperdir"); writable && m.Type == "overlay" && m.Where == StorePath {
-			return m, true
-		}
+	i := slices.IndexFunc(p.Mounts, func(m Mount) bool {
+		_, writable := m.option("upperdir")
+		return writable && m.Type == "overlay" && m.Where == StorePath
+	})
+	if i < 0 {
+		return Mount{}, false
 	}
-	return Mount{}, false
+	return p.Mounts[i], true
 }
 
-// overlayUnit is the overlay as a unit of a systemd initrd.
-func overlayUnit(m Mount, options []string) nixMountUnit {
+// nixInitrd is how a systemd initrd mounts the overlay on the store: the unit,
+// and the service that makes the overlay's directories.
+func nixInitrd(m Mount, options []string) nixSet {
 	lower, _ := m.option("lowerdir")
-	return nixMountUnit{
-		What: "overlay", Where: sysroot + m.Where, Type: "overlay",
-		Options:  strings.Join(underSysroot(options), ","),
-		WantedBy: []string{"initrd-fs.target"},
-		Before:   []string{"initrd-fs.target"},
-		Requires: []string{"rw-store.service"},
-		After:    []string{"rw-store.service"},
+	upper, _ := m.option("upperdir")
+	work, _ := m.option("workdir")
+	unit := nixSet{
+		"what": "overlay", "where": sysroot + m.Where, "type": "overlay",
+		"options":  unitValue(strings.Join(underSysroot(options), ",")),
+		"wantedBy": []string{"initrd-fs.target"},
+		"before":   []string{"initrd-fs.target"},
+		"requires": []string{"rw-store.service"},
+		"after":    []string{"rw-store.service"},
 		// The second slash is the reference's.
-		UnitConfig: map[string]any{"RequiresMountsFor": sysroot + "/" + lower},
+		"unitConfig": nixSet{"RequiresMountsFor": unitWord(sysroot + "/" + lower)},
 	}
+	service := nixSet{
+		"unitConfig": nixSet{
+			"DefaultDependencies": false,
+			"RequiresMountsFor":   unitWord(sysroot + path.Dir(upper)),
+		},
+		"serviceConfig": nixSet{
+			"Type":      "oneshot",
+			"ExecStart": mkdir(sysroot+upper, sysroot+work, sysroot+m.Where),
+		},
+	}
+	return nixSet{"mounts": []any{unit}, "services": nixSet{"rw-store": service}}
 }
 
 // underSysroot puts the directories of an overlay's options under the new root.
@@ -135,28 +121,12 @@ func underSysroot(options []string) []string {
 	return moved
 }
 
-// rwStore is the service that makes the overlay's directories.
-func rwStore(m Mount) nixService {
-	upper, _ := m.option("upperdir")
-	work, _ := m.option("workdir")
-	return nixService{
-		UnitConfig: map[string]any{
-			"DefaultDependencies": false,
-			"RequiresMountsFor":   sysroot + path.Dir(upper),
-		},
-		ServiceConfig: map[string]string{
-			"Type":      "oneshot",
-			"ExecStart": "/bin/mkdir -p -m 0755 " + sysroot + upper + " " + sysroot + work + " " + sysroot + m.Where,
-		},
-	}
-}
-
 // storeDropIn keeps the store mounted at shutdown: without default dependencies
 // systemd does not try to unmount what it runs from, and does not wait for it.
-func storeDropIn() nixDropIn {
-	return nixDropIn{
-		What: "store", Where: StorePath,
-		OverrideStrategy: "asDropin",
-		UnitConfig:       map[string]any{"DefaultDependencies": false},
+func storeDropIn() nixSet {
+	return nixSet{
+		"what": "store", "where": StorePath,
+		"overrideStrategy": "asDropin",
+		"unitConfig":       nixSet{"DefaultDependencies": false},
 	}
 }
