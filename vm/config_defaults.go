@@ -53,7 +53,7 @@ func (c *Config) Path(p string) string {
 	if p == "" || filepath.IsAbs(p) || c.src == nil {
 		return p
 	}
-	return filepath.Join(filepath.Dir(c.src.file), p)
+	return filepath.Join(c.src.dir, p)
 }
 
 // VCPUs is the number of virtual CPUs, by default 1.
@@ -121,7 +121,7 @@ func (c *Config) HostStoreDir() string { return cmp.Or(c.StoreDir, defaultStoreD
 // StoreShare returns the share that gives the guest the host's store, or nil.
 func (c *Config) StoreShare() *Share {
 	for i := range c.Shares {
-		if filepath.Clean(c.Shares[i].Source) == filepath.Clean(c.HostStoreDir()) {
+		if c.Shares[i].Source == c.HostStoreDir() {
 			return &c.Shares[i]
 		}
 	}

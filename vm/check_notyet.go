@@ -1,0 +1,79 @@
+package vm
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// notYet lists what a definition may say and this version does not carry out.
+// A line is removed when its key is. The first key that a definition uses of a
+// line is reported; in a key with "[]", i is the element of the list.
+var notYet = []struct {
+	key  string
+	used func(c *Config, i int) bool
+}{
+	{"initrdPath", func(c *Config, _ int) bool { return c.InitrdPath != "" }},
+	{"hugepageMem", func(c *Config, _ int) bool { return c.HugepageMem }},
+	{"hotplugMem", func(c *Config, _ int) bool { return c.HotplugMem > 0 }},
+	{"balloon", func(c *Config, _ int) bool { return c.Balloon }},
+	{"storeDiskType", func(c *Config, _ int) bool { return c.StoreDiskFormat() != "erofs" }},
+	{"storeDiskCompression", func(c *Config, _ int) bool { return c.StoreDiskCompression != "" }},
+	{"storeDiskErofsFlags", func(c *Config, _ int) bool { return len(c.StoreDiskErofsFlags) > 0 }},
+	{"storeDiskSquashfsFlags", func(c *Config, _ int) bool { return len(c.StoreDiskSquashfsFlags) > 0 }},
+	{"registerClosure", func(c *Config, _ int) bool { return c.RegisterClosure }},
+	{"credentialFiles", func(c *Config, _ int) bool { return len(c.CredentialFiles) > 0 }},
+	{"volumes[].fsType", func(c *Config, i int) bool { return c.Volumes[i].FileSystem() != "ext4" }},
+	{"volumes[].imageType", func(c *Config, i int) bool { return c.Volumes[i].Format() != "raw" }},
+	{"shares[]", func(*Config, int) bool { return true }},
+	{"interfaces[].type", func(c *Config, i int) bool { return c.Interfaces[i].Type != "user" }},
+	{"forwardPorts[].from", func(c *Config, i int) bool { return c.ForwardPorts[i].Direction() == "guest" }},
+	{"forwardPorts[].host.address", func(c *Config, i int) bool { return isIPv6(c.ForwardPorts[i].Host.Address) }},
+	{"forwardPorts[].guest.address", func(c *Config, i int) bool { return isIPv6(c.ForwardPorts[i].Guest.Address) }},
+	{"devices[]", func(*Config, int) bool { return true }},
+	{"vsock.cid", func(c *Config, _ int) bool { return c.VSock.CID != 0 }},
+	{"graphics.enable", func(c *Config, _ int) bool { return c.Graphics.Enable }},
+	{"qemu.pcieRootPorts", func(c *Config, _ int) bool { return len(c.QEMU.PCIERootPorts) > 0 }},
+	// microvm.nix's default is no wish for another program's socket.
+	{"socket", func(c *Config, _ int) bool { return c.Socket != "" && c.Socket != c.MachineName()+".sock" }},
+	{"user", func(c *Config, _ int) bool { return c.User != "" }},
+	{"preStart", func(c *Config, _ int) bool { return strings.TrimSpace(c.PreStart) != "" }},
+	{"extraArgsScript", func(c *Config, _ int) bool { return c.ExtraArgsScript != "" }},
+	{"registerWithMachined", func(c *Config, _ int) bool { return c.RegisterWithMachined }},
+	{"restart", func(c *Config, _ int) bool { return c.RestartPolicy() != "never" }},
+	{"readyTimeout", func(c *Config, _ int) bool { return c.ReadyTimeout != nil }},
+	{"stopTimeout", func(c *Config, _ int) bool { return c.StopTimeout != nil }},
+	{"autostart", func(c *Config, _ int) bool { return c.Autostart }},
+}
+
+// notCarriedOut returns a mistake for each key of notYet that is used.
+func (c *Config) notCarriedOut() []*Mistake {
+	var found []*Mistake
+	for _, n := range notYet {
+		list, rest, isList := strings.Cut(n.key, "[]")
+		count := 1
+		if isList {
+			count = map[string]int{
+				"volumes": len(c.Volumes), "shares": len(c.Shares), "interfaces": len(c.Interfaces),
+				"forwardPorts": len(c.ForwardPorts), "devices": len(c.Devices),
+			}[list]
+		}
+		for i := range count {
+			if !n.used(c, i) {
+				continue
+			}
+			key := n.key
+			if isList {
+				key = keyAt(list, i) + rest
+			}
+			m := c.src.mistake(key, false, "this is not carried out by this version of mvm", "")
+			m.NotYet = true
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+func isIPv6(address string) bool {
+	a, err := netip.ParseAddr(address)
+	return err == nil && a.Is6()
+}
