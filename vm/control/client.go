@@ -1,0 +1,93 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+)
+
+// ErrNotRunning is wrapped when no supervisor answers at a machine's socket.
+var ErrNotRunning = errors.New("not running")
+
+// A Client asks the supervisor behind one socket. It keeps no connection.
+type Client struct {
+	name string
+	path string
+	http *http.Client
+}
+
+// NewClient returns a client for the machine called name whose socket is at
+// path.
+func NewClient(name, path string) *Client {
+	return &Client{name: name, path: path, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dial(ctx, path)
+		},
+		DisableKeepAlives: true,
+	}}}
+}
+
+// Status asks for the machine's state.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	resp, err := c.do(ctx, http.MethodGet, "/v1/status")
+	if err != nil {
+		return s, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&s); err != nil {
+		return s, fmt.Errorf("%s: %w", c.name, err)
+	}
+	return s, nil
+}
+
+// Stop asks the machine to end, calls f for each event on the way, and returns
+// the exit when it has ended.
+func (c *Client) Stop(ctx context.Context, f func(Event)) (*Exit, error) {
+	resp, err := c.do(ctx, http.MethodPost, "/v1/stop")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var e Event
+		if err := dec.Decode(&e); err != nil {
+			return nil, fmt.Errorf("%s: its supervisor ended without a word: %w", c.name, err)
+		}
+		f(e)
+		if e.Exit != nil {
+			return e.Exit, nil
+		}
+	}
+}
+
+func (c *Client) do(ctx context.Context, method, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://mvm"+path, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.wrap(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		return nil, apiError(resp)
+	}
+	return resp, nil
+}
+
+func (c *Client) wrap(err error) error {
+	if refused(err) {
+		return fmt.Errorf("%s: %w", c.name, ErrNotRunning)
+	}
+	return fmt.Errorf("%s: %w", c.name, err)
+}
+
+func trimLine(b []byte) string { return string(bytes.TrimSpace(b)) }

@@ -1,0 +1,112 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/mvmrun/mvm/mounts/handoff"
+	"github.com/mvmrun/mvm/vm/agent"
+)
+
+// A Machine is what a server answers for.
+type Machine interface {
+	Status() Status
+	// Stop asks the machine to end and returns at once.
+	Stop(why string)
+	// Follow calls f for each event from the first on, in order, until the
+	// machine has exited, f fails or ctx ends.
+	Follow(ctx context.Context, f func(Event) error) error
+	// Exec starts a command in the guest.
+	Exec(ctx context.Context, e handoff.Exec) (*agent.Session, error)
+}
+
+// Limits of the server.
+const (
+	maxBody  = 64 << 10 // bytes of a request; a command line of 64 KiB is long
+	maxConns = 256      // connections at once; the others wait in the kernel
+)
+
+// A Server answers on one socket.
+type Server struct {
+	l    net.Listener
+	http *http.Server
+	done chan error
+}
+
+// Serve starts to answer for m on the socket at path, replacing a socket that
+// a dead process left there. The caller holds the machine's lock.
+func Serve(path string, m Machine) (*Server, error) {
+	l, err := listen(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{l: limit(l, maxConns), done: make(chan error, 1)}
+	h := handler{m}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", h.status)
+	mux.HandleFunc("POST /v1/stop", h.stop)
+	mux.HandleFunc("GET /v1/events", h.events)
+	mux.HandleFunc("POST /v1/exec", h.exec)
+	s.http = &http.Server{
+		Handler: mux,
+		// A local client that needs longer than this to say what it wants is
+		// stuck.
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          nil,
+	}
+	go func() { s.done <- s.http.Serve(s.l) }()
+	return s, nil
+}
+
+// Close stops answering. Followers are given until ctx ends to take the last
+// events; the socket is removed.
+func (s *Server) Close(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
+	<-s.done
+	return err
+}
+
+type handler struct{ m Machine }
+
+func (h handler) status(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(h.m.Status())
+}
+
+// stop asks for the end and follows it, so that the caller sees each rung.
+func (h handler) stop(w http.ResponseWriter, r *http.Request) {
+	h.m.Stop("stop was asked for on the control socket")
+	h.follow(w, r, true)
+}
+
+func (h handler) events(w http.ResponseWriter, r *http.Request) {
+	h.follow(w, r, false)
+}
+
+func (h handler) follow(w http.ResponseWriter, r *http.Request, onlyNew bool) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	begin := time.Now()
+	rc := http.NewResponseController(w)
+	enc := json.NewEncoder(w)
+	_ = rc.Flush()
+	_ = h.m.Follow(r.Context(), func(e Event) error {
+		if onlyNew && e.Time.Before(begin) && e.Exit == nil && e.State != Stopping {
+			return nil
+		}
+		// A client that stopped reading is dropped, not waited for.
+		_ = rc.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		if err := enc.Encode(e); err != nil {
+			return err
+		}
+		return rc.Flush()
+	})
+}

@@ -1,0 +1,86 @@
+package control
+
+import "time"
+
+// A State is where in its life a machine is. It only ever moves forward.
+type State string
+
+// The states, in order.
+const (
+	Building State = "building" // the store disk is made or found
+	Starting State = "starting" // volumes, initrd, QEMU
+	Booting  State = "booting"  // the guest's CPUs run
+	Ready    State = "ready"    // the plan is mounted and init runs
+	Stopping State = "stopping" // somebody asked for the end
+	Exited   State = "exited"   // nothing is left
+)
+
+// A Reason is why a machine ended.
+type Reason string
+
+// The reasons.
+const (
+	GuestPoweroff Reason = "guest poweroff" // the guest ended by itself
+	GuestReboot   Reason = "guest reboot"   // the guest asked for a reboot
+	GuestFailed   Reason = "guest failed"   // mvm-init could not boot it
+	GuestPanic    Reason = "guest panic"    // the guest's kernel gave up
+	Stopped       Reason = "stopped"        // asked to, and it did by itself
+	Killed        Reason = "killed"         // asked to, and it had to be forced
+	QEMUError     Reason = "qemu error"     // QEMU would not start, or died
+	ReadyTimeout  Reason = "ready timeout"  // it was not ready in time
+	NotStarted    Reason = "not started"    // it came to nothing before QEMU ran
+)
+
+// An Exit is how a machine ended.
+type Exit struct {
+	Reason Reason `json:"reason"`
+
+	// Status is the guest's exit status when it reported one, else nil.
+	Status *int `json:"status,omitempty"`
+
+	// Detail is what went wrong in one line, as "guest: mount erofs on
+	// /nix/store: structure needs cleaning". Empty for an end that was wanted.
+	Detail string `json:"detail,omitempty"`
+
+	// Hint is what to do about it, in one sentence.
+	Hint string `json:"hint,omitempty"`
+
+	// Rung is the last rung of the stop ladder that was tried.
+	Rung string `json:"rung,omitempty"`
+
+	// Evidence is what the guest, QEMU and the kernel said last.
+	Evidence Evidence `json:"evidence,omitzero"`
+}
+
+// Evidence is text to look at when an end was not wanted.
+type Evidence struct {
+	Console string `json:"console,omitempty"` // the end of the guest's console
+	QEMU    string `json:"qemu,omitempty"`    // the end of QEMU's standard error
+	Guest   string `json:"guest,omitempty"`   // what mvm-init added to its error
+}
+
+// A Status is a machine as it is now.
+type Status struct {
+	Name    string    `json:"name"`
+	State   State     `json:"state"`
+	PID     int       `json:"pid"`               // of the supervisor
+	QEMU    int       `json:"qemuPid,omitempty"` // 0 while there is none
+	Started time.Time `json:"started"`
+	// ReadyAfter is the time from start to ready, 0 if it is not ready yet.
+	ReadyAfter time.Duration `json:"readyAfterNs,omitempty"`
+	Accel      string        `json:"accel,omitempty"` // "kvm" or "tcg"
+	VCPU       int           `json:"vcpu"`
+	MemMiB     int           `json:"mem"`
+	Definition string        `json:"definition"` // path of the file
+	StoreDisk  string        `json:"storeDisk,omitempty"`
+	Kernel     string        `json:"kernel,omitempty"` // as the guest names it
+	Exit       *Exit         `json:"exit,omitempty"`
+}
+
+// An Event is one thing that happened to a machine.
+type Event struct {
+	Time    time.Time `json:"time"`
+	State   State     `json:"state"`   // the state after it
+	Message string    `json:"message"` // lower case, no full stop
+	Exit    *Exit     `json:"exit,omitempty"`
+}
