@@ -154,6 +154,8 @@ func (c *checker) source(m Mount, wrong func(string, ...any) *Mistake) {
 		wrong("a disk cannot be bound")
 	case m.Disk != nil:
 		checkDisk(m, wrong)
+	case m.Bind():
+		// Its source is a path, and was looked at above.
 	case m.What == "":
 		wrong("it has no source")
 	default:

@@ -58,7 +58,10 @@ func (b *builder) checkShares() {
 		if s.MountPoint == "" {
 			b.found.add(subject, "it has no mount point")
 		}
-		if tags[s.Tag] {
+		switch {
+		case s.Tag == "":
+			b.found.add("share of "+s.Source, "it has no tag")
+		case tags[s.Tag]:
 			b.found.add(subject, "another share has the same tag")
 		}
 		tags[s.Tag] = true

@@ -16,10 +16,11 @@ func (c *checker) overlay(i int, wrong func(string, ...any) *Mistake) {
 	lowers, hasLower := m.option("lowerdir")
 	upper, hasUpper := m.option("upperdir")
 	work, hasWork := m.option("workdir")
-	switch {
-	case !hasLower:
+	if !hasLower {
 		wrong("an overlay needs a lowerdir")
-	case hasUpper != hasWork:
+		return
+	}
+	if hasUpper != hasWork {
 		wrong("an overlay needs upperdir and workdir, or neither")
 	}
 	// A colon parts lower directories; escaping it works differently in the
@@ -44,7 +45,7 @@ func (c *checker) overlay(i int, wrong func(string, ...any) *Mistake) {
 			wrong("its directory, %q, %s", d, text)
 		}
 	}
-	if len(c.found) > before || !hasLower {
+	if len(c.found) > before {
 		return
 	}
 	for _, d := range strings.Split(lowers, ":") {

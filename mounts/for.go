@@ -170,7 +170,7 @@ func (b *builder) volume(v Volume, position int) {
 }
 
 func (b *builder) share(s Share) {
-	if s.MountPoint == "" {
+	if s.MountPoint == "" || s.Tag == "" {
 		return // checkShares has said so
 	}
 	host, ok := b.HostStore()

@@ -109,7 +109,7 @@ func octal(s string) (byte, bool) {
 		if c < '0' || c > '7' {
 			return 0, false
 		}
-		n = n<<3 | c - '0'
+		n = n<<3 | (c - '0')
 	}
 	return n, true
 }
