@@ -1,0 +1,178 @@
+package guest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mvmrun/mvm/mounts"
+	"github.com/mvmrun/mvm/mounts/handoff"
+)
+
+// A Guest is a guest on its way from the kernel to init. The zero value is one
+// that the kernel has just started; it belongs to process 1 and its main
+// thread.
+type Guest struct {
+	events  uevents
+	port    int // the agent's port, or 0: that is standard input's number
+	hello   bool
+	agent   *agentLink
+	timings map[string]int64
+}
+
+// Boot brings the guest up and executes its init. It returns only if that did
+// not work, and then what it mounted is still there; see [Guest.GiveUp].
+func (g *Guest) Boot() error {
+	g.mark("init")
+	if err := mountBase(); err != nil {
+		return err
+	}
+	orders, err := readOrders(handoff.BootPath)
+	if err != nil {
+		return err
+	}
+	if g.events, err = openUevents(); err != nil {
+		return &Failure{Op: "boot", Err: err}
+	}
+	if orders.Hostname != "" {
+		if err := unix.Sethostname([]byte(orders.Hostname)); err != nil {
+			return &Failure{Op: fmt.Sprintf("set the host name %q", orders.Hostname), Err: err}
+		}
+	}
+	if err := loadModules(handoff.ModulesDir, orders.Modules); err != nil {
+		return err
+	}
+	g.mark("modules")
+
+	// 10 s: a guest under TCG on a loaded host may take seconds to see a disk.
+	limit := 10 * time.Second
+	if orders.DeviceTimeout > 0 {
+		limit = time.Duration(orders.DeviceTimeout) * time.Millisecond
+	}
+	if g.port, err = openPort(g.events, limit); err != nil {
+		return err
+	}
+	g.hello = sayHello(g.port)
+
+	if err := g.mountPlan(orders.Plan, limit); err != nil {
+		return err
+	}
+	g.mark("mounts")
+	if err := layOutRun(orders.Registration); err != nil {
+		return err
+	}
+	g.events.close()
+	if err := switchRoot(newRoot); err != nil {
+		return err
+	}
+	if g.agent, err = startAgent(g.port); err != nil {
+		return err
+	}
+	return g.become(orders.Init)
+}
+
+// mark notes when a step was done, on the clock that started with the kernel.
+func (g *Guest) mark(step string) {
+	if g.timings == nil {
+		g.timings = make(map[string]int64)
+	}
+	g.timings[step] = Uptime().Milliseconds()
+}
+
+// Uptime is how long ago the kernel started, or 0 if there is no such clock.
+func Uptime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// readOrders reads what the host wants. Orders of another version come from
+// another build of mvm, and nothing in them can be relied on.
+func readOrders(path string) (*handoff.Boot, error) {
+	op := "read " + path
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, failure(op, err)
+	}
+	var orders handoff.Boot
+	if err := json.Unmarshal(b, &orders); err != nil {
+		return nil, &Failure{Op: op, Err: err}
+	}
+	switch {
+	case orders.Version != handoff.Version:
+		err = fmt.Errorf("version %d, and this mvm-init knows version %d", orders.Version, handoff.Version)
+	case orders.Plan.Version != mounts.Version:
+		err = fmt.Errorf("plan of version %d, and this mvm-init knows version %d", orders.Plan.Version, mounts.Version)
+	case len(orders.Init) == 0:
+		err = fmt.Errorf("it names no init")
+	case len(orders.Plan.Mounts) == 0 || orders.Plan.Mounts[0].Where != "/":
+		err = fmt.Errorf("the plan does not begin with /")
+	}
+	return &orders, wrap(op, err)
+}
+
+// mountPlan mounts the plan under the new root and checks that it is there.
+// The root itself is mounted from outside, everything else from inside it.
+func (g *Guest) mountPlan(plan mounts.Plan, limit time.Duration) error {
+	source := func(m mounts.Mount) (string, error) {
+		if m.Disk == nil {
+			return m.What, nil
+		}
+		d, err := disks{sys: "/sys/class/block", dev: "/dev"}.wait(m.Disk, g.events, limit)
+		if err != nil {
+			return "", err
+		}
+		return d.path, nil
+	}
+	root := plan.Mounts[0]
+	what, err := source(root)
+	if err != nil {
+		return err
+	}
+	if err := mount(root, what, newRoot); err != nil {
+		return err
+	}
+	if err := shareBase(newRoot); err != nil {
+		return err
+	}
+	return inside(newRoot, func() error {
+		for _, m := range plan.Mounts[1:] {
+			what, err := source(m)
+			if err != nil {
+				return err
+			}
+			if err := mount(m, what, m.Where); err != nil {
+				return err
+			}
+		}
+		list, err := readMountInfo()
+		if err != nil {
+			return failure("verify the mounts", err)
+		}
+		return verify(plan, list)
+	})
+}
+
+// layOutRun makes the directory of the running agent and puts the closure's
+// registration there.
+func layOutRun(registration string) error {
+	if err := mkdirAll(handoff.RunDir, 0o755); err != nil {
+		return err
+	}
+	if registration == "" {
+		return nil
+	}
+	b, err := os.ReadFile(registration)
+	if err != nil {
+		return failure("read "+registration, err)
+	}
+	if err := os.WriteFile(handoff.RegistrationPath, b, 0o644); err != nil {
+		return failure("write "+handoff.RegistrationPath, err)
+	}
+	return nil
+}
