@@ -22,10 +22,12 @@ build: setup ## build mvm into build/mvm
 
 .PHONY: run
 run: build example ## boot the example guest; its exit status is make's
-	@if [ -t 0 ] && [ -t 1 ]; then \
-	  build/mvm run examples/myvm/myvm.toml; \
+	@definition=examples/myvm/myvm.toml; \
+	[ ! -e build/myvm.toml ] || definition=build/myvm.toml; \
+	if [ -t 0 ] && [ -t 1 ]; then \
+	  build/mvm run "$$definition"; \
 	else \
-	  build/mvm run examples/myvm/myvm.toml -- true; \
+	  build/mvm run "$$definition" -- true; \
 	fi
 
 .PHONY: test
@@ -51,6 +53,7 @@ setup:
 
 .PHONY: clean
 clean: ## remove build/, which holds everything that was built
+	@chmod -R u+w build 2>/dev/null || true # a store is read-only
 	rm -rf build
 
 .PHONY: help

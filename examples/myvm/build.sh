@@ -4,7 +4,8 @@
 # closureInfo), for hosts without Nix. Quick when nothing has changed.
 #
 # As root it needs no nix-daemon. Another user needs one, or else gets a store of
-# their own in build/nix, for which the kernel must allow user namespaces.
+# their own in build/nix, where the kernel allows user namespaces; build/myvm.toml
+# is then the example's definition with that store.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,20 +15,22 @@ cd "$(dirname "$0")/../.."
   exit 1
 }
 
-# No channel, no network, no build users: all that is needed is here.
-export NIX_PATH='' NIX_CONFIG='substituters =
-build-users-group =
-sandbox = false'
+# No channel and no network: all that is needed is here.
+export NIX_PATH='' NIX_CONFIG='substituters ='
 store=()
-if [ "$(id -u)" != 0 ]; then
-  if [ -S /nix/var/nix/daemon-socket/socket ]; then
-    export NIX_REMOTE=daemon
-  else
-    store=(--store "$PWD/build/nix")
-  fi
+rm -f build/myvm.toml
+if [ "$(id -u)" = 0 ]; then
+  NIX_CONFIG+=$'\nbuild-users-group =\nsandbox = false'
+elif [ -S /nix/var/nix/daemon-socket/socket ]; then
+  export NIX_REMOTE=daemon
+else
+  store=(--store "$PWD/build/nix")
+  {
+    echo "storeDir = \"$PWD/build/nix/nix/store\""
+    sed 's,"../../build/myvm","myvm",' examples/myvm/myvm.toml
+  } >build/myvm.toml
 fi
 
-mkdir -p build
 busybox=$(realpath "$(command -v busybox)")
 nix-build "${store[@]}" --quiet --arg busyboxProgram "$busybox" -o build/myvm examples/myvm >/dev/null
 system=$(readlink build/myvm)
