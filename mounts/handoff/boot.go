@@ -1,6 +1,10 @@
 package handoff
 
-import "github.com/mvmrun/mvm/mounts"
+import (
+	"time"
+
+	"github.com/mvmrun/mvm/mounts"
+)
 
 // BootPath is where mvm-init finds its orders in the initrd.
 const BootPath = "/mvm/boot.json"
@@ -36,7 +40,7 @@ type Boot struct {
 	Init []string `json:"init"`
 
 	// DeviceTimeout is how long to wait for a disk or the agent's port to
-	// appear, in milliseconds. Zero means 10 seconds.
+	// appear, in milliseconds. Zero means [DefaultDeviceTimeout].
 	DeviceTimeout int `json:"deviceTimeoutMs,omitempty"`
 
 	// Registration is a path in the initrd of the closure's registration, in
@@ -58,3 +62,11 @@ const (
 	// RegistrationPath is the closure's registration, for nix-store --load-db.
 	RegistrationPath = RunDir + "/registration"
 )
+
+// DefaultDeviceTimeout is what a [Boot.DeviceTimeout] of zero means: a disk
+// appears within milliseconds, but a host under TCG and load takes its time.
+const DefaultDeviceTimeout = 10 * time.Second
+
+// MaxBoot is how many bytes an encoded [Boot] may have: a plan of any allowed
+// size and as much again.
+const MaxBoot = 2 * mounts.MaxPlan
