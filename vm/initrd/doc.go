@@ -1,0 +1,20 @@
+// Package initrd writes the initial RAM disk of a guest: a newc cpio archive
+// with mvm-init as /init, its orders, and the kernel modules it is to load.
+//
+// [Build] writes a whole one. [Archive] writes any list of files in the same
+// form: the kernel unpacks archives that follow one another, so that a second,
+// small one can be appended to a distribution's own initrd.
+//
+// Both are pure functions of what they are given, apart from reading the files
+// that are named: same input, same bytes. Nothing in the archive depends on
+// the clock, on the order of a map, or on who runs it, and no file system
+// object is made, so that device nodes need no privileges.
+//
+// # The embedded mvm-init
+//
+// mvm-init is built by "go generate" into bin/ and embedded, so that mvm is
+// one file. A program built without that step works, but for [Init] and Build,
+// which say what to run.
+package initrd
+
+//go:generate env CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags "-s -w" -o bin/mvm-init ../../cmd/mvm-init
