@@ -1,0 +1,188 @@
+package storedisk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A job is one image being made.
+type job struct {
+	cache   *Cache
+	closure *Closure
+	opts    Options
+	key     key
+	stamp   string   // of the closure's sources
+	path    string   // where the image goes
+	temp    string   // where it is made: beside path
+	lock    *os.File // held by whoever writes to temp; nil outside a cache
+}
+
+// A product is what a format made.
+type product struct {
+	packed bool
+	index  []byte // for the next update, or nil
+	origin Origin
+}
+
+// produce makes the image at j.temp and puts it in its place. The caller has
+// the lock.
+func (j *job) produce(ctx context.Context) (*Image, error) {
+	start := time.Now()
+	j.cache.log().Info("making store disk", "type", j.key.typ, "paths", len(j.closure.Names), "file", j.path)
+	made, err := j.make(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Sources that changed meanwhile may be in the image half old, half new.
+	if stamp, err := j.closure.stamp(ctx); err != nil {
+		return nil, err
+	} else if stamp != j.stamp {
+		return nil, fmt.Errorf("the closure in %s changed while it was read", j.closure.StoreDir)
+	}
+	return j.commit(made, time.Since(start))
+}
+
+// make writes the image to j.temp.
+func (j *job) make(ctx context.Context) (product, error) {
+	switch j.key.typ {
+	case Squashfs:
+		return product{origin: Built}, j.makeSquashfs(ctx)
+	case Ext4:
+		return product{origin: Built}, j.makeExt4(ctx)
+	case Btrfs:
+		return product{origin: Built}, j.makeBtrfs(ctx)
+	}
+	if comp, _ := j.opts.compression(); comp.Algorithm != "" || len(j.opts.ErofsFlags) > 0 {
+		return product{origin: Built, packed: true}, j.makeCompressedErofs(ctx)
+	}
+	return j.makeErofs(ctx)
+}
+
+// commit gives the image its name, and its record when it has it. Until then no
+// other process takes it for an image.
+func (j *job) commit(made product, took time.Duration) (*Image, error) {
+	// The lease begins before the name: nobody is to edit the image between.
+	f, err := os.Open(j.temp)
+	if err != nil {
+		return nil, err
+	}
+	r, err := j.install(f, made)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	r.Took = took
+	if err := r.write(j.path); err != nil {
+		f.Close()
+		return nil, err
+	}
+	j.cache.log().Info("store disk is ready", "file", j.path, "how", made.origin, "took", took.Round(time.Millisecond))
+	return newImage(f, j.path, r, made.origin)
+}
+
+func (j *job) install(f *os.File, made product) (*record, error) {
+	if err := f.Chmod(0o644); err != nil {
+		return nil, err
+	}
+	if err := flock(f, unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	for _, suffix := range []string{recordSuffix, indexSuffix} {
+		if err := removeIfThere(j.path + suffix); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Rename(j.temp, j.path); err != nil {
+		return nil, err
+	}
+	if made.index != nil {
+		if err := replaceFile(j.path+indexSuffix, made.index); err != nil {
+			return nil, err
+		}
+	}
+	r := j.newRecord(made)
+	r.Apparent, r.ModTime = fi.Size(), fi.ModTime()
+	return r, nil
+}
+
+func (j *job) newRecord(made product) *record {
+	r := &record{
+		Version: recordVersion, Digest: j.key.digest(), Type: j.key.typ,
+		Boot: bootID(), Stamp: j.stamp, StoreDir: j.closure.StoreDir,
+		Paths: len(j.closure.Names), Packed: made.packed,
+	}
+	if j.key.typ != Squashfs {
+		r.UUID = uuidString(j.key.uuid())
+	}
+	return r
+}
+
+// registration returns the file that describes the closure, and writes it if it
+// is not there yet.
+func (j *job) registration(ctx context.Context) (string, error) {
+	path := j.path + registrationSuffix
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	lock, err := lockFile(ctx, hidden(j.path, lockSuffix), func(int) {})
+	if err != nil {
+		return "", err
+	}
+	defer lock.unlock()
+	tmp := hidden(path, tempSuffix)
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return "", err
+	}
+	err = errors.Join(j.closure.WriteRegistration(ctx, f), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return "", err
+	}
+	return path, nil
+}
+
+// inCache reports whether err is about a file of the cache, not of the store.
+func (j *job) inCache(err error) bool {
+	pe := (*fs.PathError)(nil)
+	return errors.As(err, &pe) && !strings.HasPrefix(pe.Path, j.closure.StoreDir+"/")
+}
+
+// progress reports how many bytes of a stage are done.
+func (j *job) progress(stage string, done, total int64) {
+	j.cache.report(Progress{Stage: stage, Done: done, Total: total, Paths: len(j.closure.Names)})
+}
+
+// explain makes one sentence and a hint of an error that the host is to blame
+// for.
+func (j *job) explain(ctx context.Context, err error) error {
+	if he := (*HostError)(nil); errors.As(err, &he) || ctx.Err() != nil {
+		return err
+	}
+	dir := filepath.Dir(j.path)
+	switch {
+	case noSpace(err):
+		return j.explainSpace(ctx, err)
+	case readOnly(err) && j.inCache(err):
+		return &HostError{
+			Op: "make store disk in " + dir, Err: err,
+			Hint: "use another cache directory, or let somebody who may write there build the disk first",
+		}
+	}
+	return err
+}
