@@ -1,6 +1,10 @@
 package erofs
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+	"slices"
+)
 
 const (
 	// A piece is closed, and the next one starts a new block of inodes, when
@@ -39,8 +43,6 @@ type tree struct {
 	dev    uint64
 	nodes  []node
 	pieces []piece
-
-	meta uint32 // blocks of inodes
 }
 
 // A node is one file, directory or symbolic link.
@@ -80,14 +82,14 @@ func (n *node) stored() int64 {
 // layout gives every node its place in the segment, and returns the segment's
 // size in blocks. It looks at nothing but the nodes.
 func (t *tree) layout() (uint32, error) {
-	var slot uint32 // next free
-	var data int64  // blocks so far
+	var data, openData int64 // blocks of data so far, and when the open piece began
 	var open piece
-	var openData int64 // where open's data starts
-	closePiece := func(i int) {
-		open.to, open.slots[1] = int32(i), slot
+	var inodes shelf
+	closePiece := func(next int) {
+		open.to, open.slots[1] = int32(next), inodes.end()
 		t.pieces = append(t.pieces, open)
-		open = piece{from: int32(i)}
+		inodes.advance()
+		open, openData = piece{from: int32(next), slots: [2]uint32{inodes.first}}, data
 	}
 	var spans []piece
 	var ents []dirent
@@ -98,52 +100,65 @@ func (t *tree) layout() (uint32, error) {
 			n.size = dirSize(ents)
 		}
 		size := inodeSize(n.size, n.nlink)
-		tail := int(n.size % blockSize)
-		n.inline = tail > 0 && size+tail <= blockSize
-		if n.inline {
+		if tail := int(n.size % blockSize); tail > 0 && size+tail <= blockSize {
+			n.inline = true
 			size += tail
 		}
-
-		used := int(slot % slotsPerBlock * slotSize)
-		full := (data-openData)<<blockBits >= pieceData || (slot-open.slots[0])*slotSize >= pieceMeta
-		if used > 0 && (full || used+size > blockSize) {
-			slot += slotsPerBlock - slot%slotsPerBlock
-		}
-		if full {
+		if (data-openData)<<blockBits >= pieceData || (inodes.end()-open.slots[0])*slotSize >= pieceMeta {
 			closePiece(i)
-			open.slots[0], openData = slot, data
 		}
-		n.slot = slot
-		slot += uint32((size + slotSize - 1) / slotSize)
+		n.slot = inodes.put(size)
 		if blocks := blocksFor(n.stored()); blocks > 0 {
 			n.block = uint32(data)
 			data += blocks
+		}
+		if inodes.end() > math.MaxUint32-slotsPerBlock || int64(inodes.end()/slotsPerBlock)+data > math.MaxUint32 {
+			return 0, fmt.Errorf("%s: %w", t.source, ErrNoSpace)
 		}
 		if n.kind == kindFile {
 			for off := int64(spanSize); off < n.stored(); off += spanSize {
 				spans = append(spans, piece{from: int32(i), to: int32(i) + 1, span: off})
 			}
 		}
-		if data > 1<<32-1 {
-			return 0, fmt.Errorf("%s: %w", t.source, ErrNoSpace)
-		}
 	}
-	slot = (slot + slotsPerBlock - 1) / slotsPerBlock * slotsPerBlock
 	closePiece(len(t.nodes))
 	t.pieces = append(t.pieces, spans...)
 
-	t.meta = slot / slotsPerBlock
-	total := int64(t.meta) + data
-	if total > 1<<32-1 {
-		return 0, fmt.Errorf("%s: %w", t.source, ErrNoSpace)
-	}
+	meta := inodes.first / slotsPerBlock
 	for i := range t.nodes {
 		if n := &t.nodes[i]; n.stored() > 0 {
-			n.block += t.meta
+			n.block += meta
 		}
 	}
-	return uint32(total), nil
+	return meta + uint32(data), nil
 }
+
+// A shelf hands out room for inodes, each inside one block, in the first block
+// that has room for it. Tails of all sizes would otherwise leave a quarter of
+// the blocks empty.
+type shelf struct {
+	first uint32   // slot where the first of its blocks is
+	used  []uint32 // slots, by block
+}
+
+// put returns the slot of an inode of size bytes, at most a block.
+func (h *shelf) put(size int) uint32 {
+	need := uint32((size + slotSize - 1) / slotSize)
+	i := slices.IndexFunc(h.used, func(used uint32) bool { return used+need <= slotsPerBlock })
+	if i < 0 {
+		i = len(h.used)
+		h.used = append(h.used, 0)
+	}
+	slot := h.first + uint32(i)*slotsPerBlock + h.used[i]
+	h.used[i] += need
+	return slot
+}
+
+// end returns the slot behind the last block.
+func (h *shelf) end() uint32 { return h.first + uint32(len(h.used))*slotsPerBlock }
+
+// advance leaves the blocks as they are and goes on behind them.
+func (h *shelf) advance() { h.first, h.used = h.end(), h.used[:0] }
 
 // dirents appends the entries of directory n, with inode numbers as if the
 // segment were at block 0.
