@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -191,6 +192,15 @@ func (c *Conn) write(ctx context.Context, line []byte) error {
 		return nil
 	case n == 0 && ctx.Err() != nil:
 		return context.Cause(ctx)
+	case errors.Is(err, syscall.EPIPE):
+		// QEMU has gone. The reader still reads what it said last, and
+		// then ends the connection.
+		select {
+		case <-c.ended:
+			return c.Err()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	default:
 		return c.fail(fmt.Errorf("%d of %d bytes written: %w", n, len(line), err))
 	}

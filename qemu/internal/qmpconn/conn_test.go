@@ -240,6 +240,25 @@ func TestDefect7TheEndIsRecognisable(t *testing.T) {
 	}
 }
 
+func TestDefect7AResetIsAnEnd(t *testing.T) {
+	c, s := ready(t)
+	s.send(`{"event":"SHUTDOWN"}`)
+	done := background(func() {
+		s.r.ReadByte() // the rest of the command stays unread
+		s.conn.Close()
+	})
+	if _, err := c.Do(ctx(t), "quit", strings.Repeat("x", 10000)); !errors.Is(err, io.EOF) {
+		t.Errorf("Do() = %v; want io.EOF", err)
+	}
+	<-done
+	if _, err := c.Do(ctx(t), "quit", nil); !errors.Is(err, io.EOF) {
+		t.Errorf("Do() after the end = %v; want io.EOF", err)
+	}
+	if e, err := c.Subscribe().Next(ctx(t)); err != nil || e.Name != "SHUTDOWN" {
+		t.Errorf("Next() = %v, %v; want what QEMU said last", e, err)
+	}
+}
+
 func TestDefect7AnEndWithinAMessageIsNotAnEnd(t *testing.T) {
 	c, s := ready(t)
 	s.conn.Write([]byte(`{"event":"SHUT`))

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"syscall"
 	"time"
 )
 
@@ -42,7 +44,9 @@ type reply struct {
 }
 
 // readLine reads up to a line feed, which it leaves out, in memory of its own.
-// At the end of input it returns io.EOF, or io.ErrUnexpectedEOF within a line.
+// At the end of input it returns io.EOF, or io.ErrUnexpectedEOF within a line. A
+// reset is such an end: a Unix socket reports it when QEMU has gone without
+// reading all that it was sent.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
@@ -51,17 +55,16 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 			return nil, fmt.Errorf("%w: message over %d bytes", ErrProtocol, MaxMessage)
 		}
 		line = append(line, part...)
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			return bytes.TrimRight(line, "\r\n"), nil
-		case bufio.ErrBufferFull:
-		case io.EOF:
-			if len(line) > 0 {
-				err = io.ErrUnexpectedEOF
-			}
+		case err == bufio.ErrBufferFull:
+		case err != io.EOF && !errors.Is(err, syscall.ECONNRESET):
 			return nil, err
+		case len(line) > 0:
+			return nil, io.ErrUnexpectedEOF
 		default:
-			return nil, err
+			return nil, io.EOF
 		}
 	}
 }

@@ -1,0 +1,4 @@
+package qemu
+
+// rdtsc returns the time stamp counter, after all earlier instructions.
+func rdtsc() uint64

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const hello = `{"QMP":{"version":{"qemu":{"major":7,"minor":2,"micro":0},"package":"fakeqemu"},"capabilities":[]}}`
+
+// send writes one message. That nobody reads is no concern of QEMU's.
+func (m *machine) send(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	fmt.Fprintf(m.qmp, format+"\r\n", args...)
+}
+
+func (m *machine) event(name, data string) {
+	now := time.Now()
+	m.send(`{"event":%q,"data":%s,"timestamp":{"seconds":%d,"microseconds":%d}}`,
+		name, or(data, "{}"), now.Unix(), now.Nanosecond()/1000)
+}
+
+// serve speaks QMP until the process exits. QEMU lives on without a monitor.
+func (m *machine) serve() error {
+	m.greet()
+	r := bufio.NewReader(m.qmp)
+	for {
+		line, err := r.ReadBytes('\n')
+		if err != nil {
+			select {}
+		}
+		var c struct {
+			Execute string          `json:"execute"`
+			ID      json.RawMessage `json:"id"`
+		}
+		if err := json.Unmarshal(line, &c); err != nil {
+			return fmt.Errorf("command %q: %w", line, err)
+		}
+		if actions, ok := m.on[c.Execute]; ok {
+			for _, a := range actions {
+				m.do(a, c.ID)
+			}
+			continue
+		}
+		m.usual(c.Execute, c.ID)
+	}
+}
+
+func (m *machine) greet() {
+	switch m.greeting {
+	case "none":
+	case "garbage":
+		m.send("\x00\xffnot a greeting{")
+	case "cut":
+		fmt.Fprint(m.qmp, hello[:40])
+		m.hangUp()
+	case "early-event":
+		m.event("NIC_RX_FILTER_CHANGED", "")
+		m.send(hello)
+	default:
+		m.send(hello)
+	}
+}
+
+// hangUp closes QMP. A descriptor that is being read stays open, so the
+// connection itself is shut.
+func (m *machine) hangUp() { _ = syscall.Shutdown(int(m.qmp.Fd()), syscall.SHUT_RDWR) }
+
+func (m *machine) do(a action, id json.RawMessage) {
+	first, rest, _ := strings.Cut(a.args, " ")
+	switch a.verb {
+	case "answer":
+		m.answer(id, or(a.args, "{}"))
+	case "silence":
+	case "error":
+		m.send(`{"error":{"class":%q,"desc":%q},"id":%s}`, first, rest, id)
+	case "event":
+		m.event(first, rest)
+	case "garbage":
+		m.send("]garbage[")
+	case "cut":
+		fmt.Fprintf(m.qmp, `{"return":{"cu`)
+		m.hangUp()
+	case "close":
+		m.hangUp()
+	case "exit":
+		code, _ := strconv.Atoi(first) // parseScript has checked it
+		os.Exit(code)
+	case "kill":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "sleep":
+		d, _ := time.ParseDuration(first)
+		time.Sleep(d)
+	}
+}
+
+func (m *machine) answer(id json.RawMessage, result string) {
+	m.send(`{"return":%s,"id":%s}`, result, id)
+}
+
+// usual is what QEMU does with a command.
+func (m *machine) usual(command string, id json.RawMessage) {
+	switch command {
+	case "qmp_capabilities":
+		m.answer(id, "{}")
+		go m.sendEvents()
+	case "query-status":
+		status := "prelaunch"
+		if m.running {
+			status = "running"
+		}
+		m.answer(id, fmt.Sprintf(`{"running":%v,"status":%q}`, m.running, status))
+	case "cont":
+		m.running = true
+		m.event("RESUME", "")
+		m.answer(id, "{}")
+		m.once.Do(m.startGuest)
+	case "stop":
+		m.running = false
+		m.event("STOP", "")
+		m.answer(id, "{}")
+	case "system_powerdown":
+		m.answer(id, "{}")
+		m.event("POWERDOWN", "")
+		m.powerOff()
+	case "quit":
+		m.answer(id, "{}")
+		m.event("SHUTDOWN", `{"guest":false,"reason":"host-qmp-quit"}`)
+		os.Exit(0)
+	default:
+		m.answer(id, "{}")
+	}
+}
+
+// powerOff ends as when the guest powers itself off.
+func (m *machine) powerOff() {
+	m.event("SHUTDOWN", `{"guest":true,"reason":"guest-shutdown"}`)
+	os.Exit(0)
+}
+
+func (m *machine) sendEvents() {
+	for i := 0; i != m.events; i++ {
+		m.event("RTC_CHANGE", fmt.Sprintf(`{"offset":%d,"qom-path":"/machine"}`, i))
+	}
+}
+
+func or(s, d string) string {
+	if s == "" {
+		return d
+	}
+	return s
+}
