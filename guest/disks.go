@@ -12,7 +12,7 @@ import (
 	"github.com/mvmrun/mvm/mounts"
 )
 
-// Disks finds block devices. Tests point it at a made-up tree.
+// disks finds block devices. Tests point it at a made-up tree.
 type disks struct {
 	sys string // "/sys/class/block"
 	dev string // "/dev"

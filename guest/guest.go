@@ -1,7 +1,7 @@
 package guest
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -47,8 +47,7 @@ func (g *Guest) Boot() error {
 	}
 	g.mark("modules")
 
-	// 10 s: a guest under TCG on a loaded host may take seconds to see a disk.
-	limit := 10 * time.Second
+	limit := handoff.DefaultDeviceTimeout
 	if orders.DeviceTimeout > 0 {
 		limit = time.Duration(orders.DeviceTimeout) * time.Millisecond
 	}
@@ -91,50 +90,40 @@ func Uptime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// readOrders reads what the host wants. Orders of another version come from
-// another build of mvm, and nothing in them can be relied on.
-func readOrders(path string) (*handoff.Boot, error) {
+// readOrders reads what the host wants.
+func readOrders(path string) (handoff.Boot, error) {
 	op := "read " + path
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, failure(op, err)
+		return handoff.Boot{}, failure(op, err)
 	}
-	var orders handoff.Boot
-	if err := json.Unmarshal(b, &orders); err != nil {
-		return nil, &Failure{Op: op, Err: err}
+	defer f.Close()
+	orders, err := handoff.DecodeBoot(f)
+	if err == nil && (len(orders.Plan.Mounts) == 0 || orders.Plan.Mounts[0].Where != "/") {
+		err = errors.New("the plan does not begin with /")
 	}
-	switch {
-	case orders.Version != handoff.Version:
-		err = fmt.Errorf("version %d, and this mvm-init knows version %d", orders.Version, handoff.Version)
-	case orders.Plan.Version != mounts.Version:
-		err = fmt.Errorf("plan of version %d, and this mvm-init knows version %d", orders.Plan.Version, mounts.Version)
-	case len(orders.Init) == 0:
-		err = fmt.Errorf("it names no init")
-	case len(orders.Plan.Mounts) == 0 || orders.Plan.Mounts[0].Where != "/":
-		err = fmt.Errorf("the plan does not begin with /")
-	}
-	return &orders, wrap(op, err)
+	return orders, wrap(op, err)
 }
 
 // mountPlan mounts the plan under the new root and checks that it is there.
 // The root itself is mounted from outside, everything else from inside it.
 func (g *Guest) mountPlan(plan mounts.Plan, limit time.Duration) error {
-	source := func(m mounts.Mount) (string, error) {
+	find := func(m mounts.Mount) (source, error) {
 		if m.Disk == nil {
-			return m.What, nil
+			return source{path: m.What}, nil
 		}
 		d, err := disks{sys: "/sys/class/block", dev: "/dev"}.wait(m.Disk, g.events, limit)
 		if err != nil {
-			return "", err
+			return source{}, err
 		}
-		return d.path, nil
+		return source{path: d.path, readOnly: d.readOnly}, nil
 	}
 	root := plan.Mounts[0]
-	what, err := source(root)
+	from, err := find(root)
 	if err != nil {
 		return err
 	}
-	if err := mount(root, what, newRoot); err != nil {
+	if err := mount(root, from, newRoot); err != nil {
 		return err
 	}
 	if err := shareBase(newRoot); err != nil {
@@ -142,11 +131,11 @@ func (g *Guest) mountPlan(plan mounts.Plan, limit time.Duration) error {
 	}
 	return inside(newRoot, func() error {
 		for _, m := range plan.Mounts[1:] {
-			what, err := source(m)
+			from, err := find(m)
 			if err != nil {
 				return err
 			}
-			if err := mount(m, what, m.Where); err != nil {
+			if err := mount(m, from, m.Where); err != nil {
 				return err
 			}
 		}

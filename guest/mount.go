@@ -59,11 +59,20 @@ func makeFile(path string) error {
 	return f.Close()
 }
 
+// A source is what an entry of the plan is mounted from.
+type source struct {
+	path     string // a device, else what the plan says
+	readOnly bool   // the device cannot be written
+}
+
 // mount carries out one entry of the plan at where, which is m.Where as seen
-// from the caller's root. Source is the device of a disk, else m.What.
-func mount(m mounts.Mount, source, where string) error {
+// from the caller's root.
+//
+// A device that cannot be written is mounted read-only, as by mount(8); asking
+// the kernel first would have it complain on the console.
+func mount(m mounts.Mount, from source, where string) error {
 	op := title(m)
-	f := parseOptions(m.Options)
+	f := parseOptions(m.AllOptions())
 	kind := m.Type
 	if kind == "" {
 		f.set |= unix.MS_BIND
@@ -73,14 +82,12 @@ func mount(m mounts.Mount, source, where string) error {
 		return &Failure{Op: op, Err: err}
 	}
 	if f.set&unix.MS_BIND != 0 {
-		return wrapMount(op, kind, bind(source, where, f))
+		return wrapMount(op, kind, bind(from.path, where, f))
 	}
-	err := retry(func() error { return unix.Mount(source, where, kind, f.set, f.data) })
-	if (err == unix.EACCES || err == unix.EROFS) && f.set&unix.MS_RDONLY == 0 && m.Disk != nil {
-		// A device that cannot be written is mounted read-only, as by mount(8).
+	if from.readOnly {
 		f.set |= unix.MS_RDONLY
-		err = retry(func() error { return unix.Mount(source, where, kind, f.set, f.data) })
 	}
+	err := retry(func() error { return unix.Mount(from.path, where, kind, f.set, f.data) })
 	if err == nil {
 		err = propagate(where, f)
 	}

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/mvmrun/mvm/mounts"
 )
 
@@ -71,7 +69,7 @@ func verify(plan mounts.Plan, list []mounted) error {
 		if m.Type != "" && m.Type != got.kind {
 			return &Failure{Op: "verify " + m.Where, Err: fmt.Errorf("it is %s, and the plan wants %s", got.kind, m.Type), Detail: describeMounts(list)}
 		}
-		if parseOptions(m.Options).set&unix.MS_RDONLY != 0 && !slices.Contains(got.options, "ro") {
+		if m.ReadOnly() && !slices.Contains(got.options, "ro") {
 			return &Failure{Op: "verify " + m.Where, Err: fmt.Errorf("it is writable, and the plan wants it read-only"), Detail: describeMounts(list)}
 		}
 	}

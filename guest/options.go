@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flags is what a list of mount options means to mount(2).
+// flags is what a list of mount options means to mount(2).
 type flags struct {
 	set         uintptr // MS_* of the mount itself
 	propagation uintptr // MS_SHARED and its kind, which need a call of their own
@@ -62,43 +62,23 @@ var words = map[string]word{
 	"user": {}, "nouser": {}, "users": {}, "owner": {}, "group": {},
 }
 
-// parseOptions sorts mount options into flags and data. Options may hold
-// several words between commas; where two contradict each other the later
-// one wins, as in mount(8).
+// parseOptions sorts mount options, one to an element, into flags and data.
+// Where two contradict each other the later one wins, as in mount(8).
 func parseOptions(options []string) flags {
 	var f flags
 	var data []string
-	for _, option := range options {
-		for _, s := range splitCommas(option) {
-			switch w, ok := words[s]; {
-			case ok:
-				f.set = f.set&^w.clear | w.set
-				if w.propagation != 0 {
-					f.propagation = w.propagation
-				}
-			case s == "", strings.HasPrefix(s, "x-"), strings.HasPrefix(s, "X-"), strings.HasPrefix(s, "comment="):
-			default:
-				data = append(data, s)
+	for _, s := range options {
+		switch w, ok := words[s]; {
+		case ok:
+			f.set = f.set&^w.clear | w.set
+			if w.propagation != 0 {
+				f.propagation = w.propagation
 			}
+		case s == "", strings.HasPrefix(s, "x-"), strings.HasPrefix(s, "X-"), strings.HasPrefix(s, "comment="):
+		default:
+			data = append(data, s)
 		}
 	}
 	f.data = strings.Join(data, ",")
 	return f
-}
-
-// splitCommas splits at commas, except where a backslash precedes one: that is
-// how overlayfs is told of a comma in a path, and the backslash is for it.
-func splitCommas(s string) []string {
-	var parts []string
-	start := 0
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case ',':
-			parts = append(parts, s[start:i])
-			start = i + 1
-		}
-	}
-	return append(parts, s[start:])
 }

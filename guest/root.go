@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewRoot is where the plan is mounted until it becomes the root.
+// newRoot is where the plan is mounted until it becomes the root.
 const newRoot = "/mnt-root"
 
 // base is the kernel's own file systems, which the initrd mounts for itself and

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Uevents is the kernel's announcements that devices have come. It must be
+// uevents is the kernel's announcements that devices have come. It must be
 // opened before the first look for a device, so that none can come unnoticed
 // between a look and a wait.
 type uevents struct{ fd int }

@@ -12,7 +12,7 @@ import (
 	"github.com/mvmrun/mvm/mounts/handoff"
 )
 
-// SocketName is the agent's socket in handoff.RunDir. A client sends one byte,
+// socketName is the agent's socket in handoff.RunDir. A client sends one byte,
 // the guest's exit status, and gets one byte back: 1 if the host has noted it.
 // Package net would make the binary a quarter larger, for one connection.
 const socketName = "agent.sock"

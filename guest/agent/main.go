@@ -132,7 +132,7 @@ func SendFailed(port int, hello bool, m handoff.Failed) error {
 	return nil
 }
 
-// Hello returns the first frame of the channel.
+// helloFrame returns the first frame of the channel.
 func helloFrame() (handoff.Frame, error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
