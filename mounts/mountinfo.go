@@ -100,11 +100,10 @@ func unescapeOptions(s string) []string {
 type mountTree struct {
 	root     *MountInfo
 	children map[int][]*MountInfo
-	size     int
 }
 
 func newMountTree(all []MountInfo) mountTree {
-	t := mountTree{children: make(map[int][]*MountInfo, len(all)), size: len(all)}
+	t := mountTree{children: make(map[int][]*MountInfo, len(all))}
 	ids := make(map[int]bool, len(all))
 	for _, m := range all {
 		ids[m.ID] = true
@@ -129,16 +128,14 @@ func (t mountTree) at(p string) *MountInfo {
 	if m == nil {
 		return nil
 	}
-	// A guest may send a loop; no honest way is longer than the list.
-	for range t.size {
+	// Every mount is passed once, even if a guest sends a loop.
+	for passed := map[int]bool{}; !passed[m.ID]; {
+		passed[m.ID] = true
 		next := m
 		for _, c := range t.children[m.ID] {
 			if within(p, c.Where) && within(c.Where, m.Where) && (next == m || len(c.Where) <= len(next.Where)) {
 				next = c
 			}
-		}
-		if next == m {
-			break
 		}
 		m = next
 	}

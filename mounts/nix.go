@@ -68,13 +68,11 @@ func writeNix(b *strings.Builder, v any, indent string) {
 	}
 }
 
-// nixString quotes s. Only "${" starts an interpolation, so only before a brace
-// does the dollar need its backslash.
-func nixString(s string) string {
-	return `"` + strings.NewReplacer(
-		`\`, `\\`, `"`, `\"`, "${", `\${`, "\n", `\n`, "\r", `\r`, "\t", `\t`,
-	).Replace(s) + `"`
-}
+// nixEscapes are those of a Nix string. Only "${" starts an interpolation, so
+// only before a brace does the dollar need its backslash.
+var nixEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "${", `\${`, "\n", `\n`, "\r", `\r`, "\t", `\t`)
+
+func nixString(s string) string { return `"` + nixEscapes.Replace(s) + `"` }
 
 // nixName writes a name in a set. A mount point needs quotes, the names of
 // options do not.

@@ -211,10 +211,13 @@ func mkdir(dirs ...string) string {
 // unitValue writes a value that systemd takes as it is but for specifiers.
 func unitValue(s string) string { return strings.ReplaceAll(s, "%", "%%") }
 
+// wordEscapes are those of a word in quotation marks.
+var wordEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // unitWord writes one word of a value that systemd splits into words.
 func unitWord(s string) string {
 	if strings.ContainsAny(s, " \t\"'\\") {
-		s = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+		s = `"` + wordEscapes.Replace(s) + `"`
 	}
 	return unitValue(s)
 }
