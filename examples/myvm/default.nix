@@ -6,7 +6,7 @@
 # Builders use nothing of the host but busybox, so this builds with and without
 # a sandbox. build.sh calls it the right way.
 {
-  # A static busybox, not through a symlink: Debian's package busybox-static.
+  # See busybox.nix.
   busyboxProgram ? /usr/bin/busybox,
   # An unpacked kernel package with module indexes and a file VERSION, as
   # scripts/setup leaves it.
@@ -14,39 +14,11 @@
 }:
 
 let
-  inherit (builtins) attrNames attrValues baseNameOf dirOf elem filter
-    genericClosure head isString listToAttrs map placeholder readFile
-    replaceStrings split stringLength substring toString;
+  inherit (builtins) attrNames attrValues baseNameOf elem filter genericClosure
+    head isString listToAttrs map placeholder readFile replaceStrings split
+    stringLength substring toString;
 
-  # builder makes a derivation from a shell script. The script ends with a
-  # command of the shell itself: nix 2.8 takes a closed standard output for the
-  # end, kills the builder, and most programs close theirs before they exit.
-  builder = shell: name: env: script:
-    derivation ({
-      inherit name;
-      system = builtins.currentSystem;
-      builder = shell;
-      args = [ "sh" "-euc" "${script}\n:" ];
-    } // env);
-
-  # The program alone, under its own name: busybox looks at argv[0].
-  bootstrap = builtins.path {
-    name = "busybox-static";
-    path = dirOf busyboxProgram;
-    filter = file: type: file == toString busyboxProgram;
-  };
-
-  busybox = builder "${bootstrap}/busybox" "busybox" { } ''
-    b=${bootstrap}/busybox
-    $b mkdir -p $out/bin
-    $b cp $b $out/bin/busybox
-    for applet in $($b --list); do
-      [ "$applet" = busybox ] || $b ln -s busybox "$out/bin/$applet"
-    done
-  '';
-
-  build = name: env: script:
-    builder "${busybox}/bin/busybox" name ({ PATH = "${busybox}/bin"; } // env) script;
+  inherit (import ./busybox.nix { inherit busyboxProgram; }) busybox build;
 
   # script makes a path that holds one of the scripts in this folder. Each
   # @name@ in it becomes an attribute of env, and @out@ the path itself.
