@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -30,12 +31,20 @@ func (k *checker) checkVolumes() {
 	}
 	images, labels, serials := make(seen), make(seen), make(seen)
 	if k.c.HasStoreDisk() {
-		labels[mounts.StoreLabel], serials[mounts.StoreSerial] = "the store disk", "the store disk"
+		serials[mounts.StoreSerial] = "the store disk"
+		if k.c.StoreDiskFormat() != "squashfs" { // which has no label
+			labels[mounts.StoreLabel] = "the store disk"
+		}
 	}
 	for i := range vs {
 		v, at := &vs[i], keyAt("volumes", i)
 		if k.required(at+".image", v.Image) && k.text(at+".image", v.Image) {
-			images.again(k, at+".image", k.imagePath(v.Image), "the image")
+			// filepath.Clean: "./a.img" is "a.img", as far as a name can tell.
+			images.again(k, at+".image", filepath.Clean(v.Image), "the image")
+			if !filepath.IsAbs(v.Image) && !filepath.IsLocal(v.Image) {
+				k.wrong(at+".image", "%s leads out of the machine's own directory", quoteShort(v.Image)).
+					Hint = "write an absolute path"
+			}
 		}
 		k.volumeFormat(v, at)
 		if v.Label != "" && k.label(v, at+".label") {
@@ -52,15 +61,6 @@ func (k *checker) checkVolumes() {
 		}
 		k.text(at+".mkfsExtraArgs", v.MkfsExtraArgs...)
 	}
-}
-
-// imagePath is the form of an image's path in which two that are equal are the
-// same file, as far as that can be seen without looking.
-func (k *checker) imagePath(image string) string {
-	for strings.HasPrefix(image, "./") {
-		image = strings.TrimLeft(image[2:], "/")
-	}
-	return image
 }
 
 func (k *checker) volumeFormat(v *Volume, at string) {

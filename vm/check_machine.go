@@ -31,8 +31,8 @@ func (k *checker) checkIdentity() {
 		k.wrong("name", "the file's name cannot be the machine's: %s", nameTrouble(c.src.baseName())).
 			Hint = "set name"
 	}
-	if !k.oneOf("hypervisor", c.Hypervisor, "qemu") {
-		k.mistakes[len(k.mistakes)-1].Hint = "leave it out: mvm drives QEMU only"
+	if c.Hypervisor != "" && c.Hypervisor != "qemu" {
+		k.wrong("hypervisor", "mvm drives QEMU only, not %s", quoteShort(c.Hypervisor)).Hint = "leave it out"
 	}
 	if c.MachineID != "" && !uuidForm.MatchString(c.MachineID) {
 		k.wrong("machineId", "%s is no UUID", quoteShort(c.MachineID)).
@@ -61,15 +61,16 @@ func (k *checker) checkResources() {
 		k.wrong("hotplugMem", "the machine microvm has no hot-plugged memory (microvm.nix issue 514)").
 			Hint = `set qemu.machine = "q35"`
 	}
-	switch plugged := c.HotpluggedMiB(); {
-	case plugged < 0 || plugged > c.HotplugMem && c.HotplugMem >= 0:
-		k.wrong("hotpluggedMem", "%d is out of range; want 0 to hotplugMem, which is %d MiB", plugged, c.HotplugMem)
-	case plugged%2 != 0 || c.HotplugMem%2 != 0:
-		key := "hotplugMem"
-		if c.HotplugMem%2 == 0 {
-			key = "hotpluggedMem"
+	if p := c.HotpluggedMem; p != nil && (*p < 0 || *p > c.HotplugMem) {
+		k.wrong("hotpluggedMem", "%d is out of range; want 0 to hotplugMem, which is %d MiB", *p, c.HotplugMem)
+	}
+	for _, m := range []struct {
+		key string
+		mib int
+	}{{"hotplugMem", c.HotplugMem}, {"hotpluggedMem", derefOr(c.HotpluggedMem, 0)}} {
+		if m.mib%2 != 0 {
+			k.wrong(m.key, "virtio-mem plugs blocks of 2 MiB, so the number must be even")
 		}
-		k.wrong(key, "virtio-mem plugs blocks of 2 MiB, so the number must be even")
 	}
 	if c.InitialBalloonMem != 0 {
 		k.wrong("initialBalloonMem", "QEMU's balloon starts empty").
@@ -105,7 +106,7 @@ func (k *checker) checkQEMU() {
 		case !k.text(key, arg):
 		case i == 0 && !strings.HasPrefix(arg, "-"):
 			k.wrong(key, "QEMU would take %s for a disk image; the first argument begins with -", quoteShort(arg))
-		case strings.TrimPrefix(arg, "-") == "-daemonize":
+		case strings.TrimLeft(arg, "-") == "daemonize":
 			k.wrong(key, "QEMU would leave mvm, which then could not watch it").Hint = "remove it"
 		}
 	}

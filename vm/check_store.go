@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/mvmrun/mvm/mounts"
 )
@@ -30,10 +31,12 @@ func (k *checker) checkBoot() {
 	for i, p := range c.KernelParams {
 		if strings.TrimSpace(p) == "" {
 			k.wrong(keyAt("kernelParams", i), "the parameter is empty")
+		} else if strings.ContainsFunc(p, unicode.IsControl) {
+			k.wrong(keyAt("kernelParams", i), "%s has a control character", quoteShort(p))
 		}
 	}
-	if err := checkKernelLine(strings.Join(c.KernelParams, " ")); err != nil {
-		k.wrong("kernelParams", "%v", err)
+	if n := len(strings.Join(c.KernelParams, " ")); n > maxKernelLine {
+		k.wrong("kernelParams", "they make a command line of %d bytes, and the kernel cuts it after %d", n, maxKernelLine)
 	}
 }
 
@@ -111,11 +114,13 @@ func (k *checker) checkOverlay() {
 		return
 	}
 	const hint = "put it on an ext4, xfs or btrfs volume, or where nothing is mounted"
+	// Read-only ones, and those that have no extended attributes.
+	noUpper := []string{"erofs", "exfat", "iso9660", "squashfs", "vfat"}
 	switch m := c.mountedUnder(w); {
 	case m.key == "": // the root's tmpfs
 	case m.readOnly:
 		k.wrong(key, "it is on %s, which is read-only", m.key).Hint = hint
-	case slices.Contains([]string{"9p", "vfat", "iso9660", "erofs", "squashfs"}, m.fsType):
+	case slices.Contains(noUpper, m.fsType):
 		k.wrong(key, "it is on %s, and overlayfs cannot write to %s", m.key, m.fsType).Hint = hint
 	}
 }

@@ -24,8 +24,9 @@ type Config struct {
 	// without a Toplevel the newest /boot/vmlinuz-*.
 	Kernel string `json:"kernel,omitempty"`
 
-	// Modules is the directory of the kernel's modules on the host (the one
-	// that holds modules.dep). Empty means the kernel's own.
+	// Modules is the directory of the kernel's modules on the host: the one
+	// that holds modules.dep, or one with lib/modules/VERSION. Empty means
+	// those beside the kernel.
 	Modules string `json:"modules,omitempty"`
 
 	// InitrdPath is an initrd on the host to boot through, instead of mvm's.

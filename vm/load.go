@@ -72,7 +72,7 @@ func parseDefinition(file, dir string, text []byte) (*Config, error) {
 	}
 	// A rule about a key that could not be read would only repeat it.
 	for _, m := range c.mistakes() {
-		if !d.suspect[m.Key] {
+		if !d.doubted(m.Key) {
 			d.mistakes = append(d.mistakes, m)
 		}
 	}

@@ -21,6 +21,17 @@ func (d *definitionDecoder) mistake(key string, atName bool, text, hint string) 
 	d.mistakes = append(d.mistakes, d.src.mistake(key, atName, text, hint))
 }
 
+// doubted reports whether a mistake has been reported of key, or of what it is
+// in.
+func (d *definitionDecoder) doubted(key string) bool {
+	for ; key != ""; key = parentKey(key) {
+		if d.suspect[key] {
+			return true
+		}
+	}
+	return false
+}
+
 // table decodes a table into the struct that dst points to.
 func (d *definitionDecoder) table(members map[string]any, key string, dst any) {
 	v := reflect.ValueOf(dst).Elem()

@@ -142,9 +142,12 @@ func excerpt(number int, line string, start, end int) string {
 			from++
 		}
 		line, start, end = line[from:], start-from, end-from
+		if from > 0 {
+			line, start, end = "..."+line, start+3, end+3
+		}
 		if len(line) > excerptWidth {
-			line = strings.ToValidUTF8(line[:excerptWidth], "")
-			start, end = min(start, len(line)), min(end, len(line))
+			line = strings.ToValidUTF8(line[:excerptWidth], "") + "..."
+			start, end = min(start, excerptWidth), min(end, excerptWidth)
 		}
 	}
 	line = strings.Map(printable, line)

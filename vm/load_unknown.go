@@ -114,18 +114,18 @@ func nearest(name string, names []string) string {
 	return meant
 }
 
-// elsewhere returns the only key that has this name, in another table.
+// elsewhere returns the keys of other tables that have this name, as a choice.
 func elsewhere(name string) string {
-	found := ""
+	var found []string
 	for _, key := range definitionKeys(reflect.TypeFor[Config](), "") {
 		if strings.HasSuffix(key, "."+name) {
-			if found != "" {
-				return ""
-			}
-			found = key
+			found = append(found, key)
 		}
 	}
-	return found
+	if len(found) > 3 {
+		return "" // too many to help
+	}
+	return strings.Join(found, " or ")
 }
 
 // squash removes what people spell in different ways.
