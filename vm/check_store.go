@@ -48,9 +48,9 @@ func (k *checker) hostPath(key, p string) {
 	k.text(key, p)
 }
 
-// storePath is the name of a path in a store. The hash is not asked for: a
+// storePathName is the name of a path in a store. The hash is not asked for: a
 // store made for a test has none.
-var storePath = regexp.MustCompile(`^[0-9A-Za-z_+?=-][0-9A-Za-z_+?=.-]*$`)
+var storePathName = regexp.MustCompile(`^[0-9A-Za-z_+?=-][0-9A-Za-z_+?=.-]*$`)
 
 // checkStore checks where the guest's store comes from.
 func (k *checker) checkStore() {
@@ -66,7 +66,7 @@ func (k *checker) checkStore() {
 		key := keyAt("storePaths", i)
 		dir, name := path.Split(p)
 		switch {
-		case strings.TrimSuffix(dir, "/") != c.HostStoreDir() || !storePath.MatchString(name):
+		case strings.TrimSuffix(dir, "/") != c.HostStoreDir() || !storePathName.MatchString(name):
 			k.wrong(key, "%s is no path of the store %s", quoteShort(p), c.HostStoreDir()).
 				Hint = "write the path of the store itself, not one in it, and set storeDir if the store is elsewhere"
 		case len(name) > 211: // Nix's own limit

@@ -75,7 +75,7 @@ func TestManualsMistakesAreReal(t *testing.T) {
 	_, shown, _ := strings.Cut(string(text), "mvm: error: web.toml has")
 	shown, _, _ = strings.Cut(shown, "```")
 	_, err = Parse("web.toml", []byte("\n\nmemroy = 1024\n\n\n\n[[volumes]]\nimage = \"data.img\"\nsize = 0\n"))
-	if diff := cmp.Diff("web.toml has"+shown, message(err)); diff != "" {
+	if diff := cmp.Diff("web.toml has"+shown, definitionMessage(err)); diff != "" {
 		t.Errorf("docs/definition.md shows another message (-docs +mvm):\n%s", diff)
 	}
 }

@@ -19,8 +19,8 @@ var updateDefinitions = flag.Bool("update-definitions", false, "rewrite testdata
 // sameConfig compares what was written, not where.
 var sameConfig = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty()}
 
-// golden compares got with a file of testdata/definition.
-func golden(t *testing.T, file, got string) {
+// goldenDefinition compares got with a file of testdata/definition.
+func goldenDefinition(t *testing.T, file, got string) {
 	t.Helper()
 	file = filepath.Join("testdata", "definition", file)
 	if *updateDefinitions {
@@ -37,8 +37,8 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// message is an error's text without the directory of the tests.
-func message(err error) string {
+// definitionMessage is an error's text without the directory of the tests.
+func definitionMessage(err error) string {
 	if err == nil {
 		return "ok\n"
 	}
@@ -50,7 +50,7 @@ func message(err error) string {
 func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 	for _, file := range []string{"wrong.toml", "wrong.json"} {
 		_, err := Load(filepath.Join("testdata", "definition", file))
-		golden(t, file+".golden", message(err))
+		goldenDefinition(t, file+".golden", definitionMessage(err))
 	}
 }
 
@@ -80,9 +80,9 @@ func TestRules(t *testing.T) {
 			if err == nil {
 				err = cfg.CheckRules()
 			}
-			fmt.Fprintf(&got, "== %s\n%s\n-- %s\n%s", title, body, fileName, withoutNotYet(message(err)))
+			fmt.Fprintf(&got, "== %s\n%s\n-- %s\n%s", title, body, fileName, withoutNotYet(definitionMessage(err)))
 		}
-		golden(t, file, strings.ReplaceAll(got.String(), "\n\n-- ", "\n-- "))
+		goldenDefinition(t, file, strings.ReplaceAll(got.String(), "\n\n-- ", "\n-- "))
 	}
 }
 
@@ -116,7 +116,7 @@ func TestEveryKeyInBothFormats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "everything.json", string(text)+"\n")
+	goldenDefinition(t, "everything.json", string(text)+"\n")
 	again, err := Parse("everything.json", text)
 	if err != nil {
 		t.Fatal(err)
