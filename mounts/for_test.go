@@ -228,7 +228,12 @@ func TestForSaysAllMistakesAtOnce(t *testing.T) {
 		{
 			"an overlay on vfat",
 			Config{StoreOnDisk: true, WritableStoreOverlay: "/rw", Volumes: []Volume{{Image: "a", MountPoint: "/rw", FSType: "vfat"}}},
-			[]string{"mount /nix/store: the upper directory /rw/store is on /rw, and overlayfs cannot write to vfat"},
+			[]string{"mount /nix/store: the upper directory /rw/store is on /rw, and overlayfs cannot keep it on vfat"},
+		},
+		{
+			"an overlay on 9p",
+			Config{StoreOnDisk: true, WritableStoreOverlay: "/rw", Shares: []Share{{Tag: "rw", Source: "/rw", MountPoint: "/rw"}}},
+			[]string{"mount /nix/store: the upper directory /rw/store is on /rw, and overlayfs cannot keep it on 9p"},
 		},
 		{
 			"an overlay whose name has a comma",
@@ -267,6 +272,17 @@ func messages(err error) []string {
 		got = append(got, m.Error())
 	}
 	return got
+}
+
+func TestForHintsAtVirtiofs(t *testing.T) {
+	_, err := For(Config{
+		StoreOnDisk: true, WritableStoreOverlay: "/rw",
+		Shares: []Share{{Tag: "rw", Source: "/rw", MountPoint: "/rw", Proto: "9p"}},
+	})
+	var m *Mistake
+	if !errors.As(err, &m) || !strings.Contains(m.Hint, "virtiofs") {
+		t.Errorf("For() of an overlay on 9p = %v; want a hint at virtiofs", err)
+	}
 }
 
 func TestVolumeSerial(t *testing.T) {
