@@ -154,7 +154,7 @@ func launchError(path string, err error) error {
 // one for the machine type. The error is a [HostError].
 func Find(name string, t Type) (string, error) {
 	pkg := "qemu-system-x86"
-	if t == Virt {
+	if t == Virt || strings.Contains(name, "aarch64") {
 		pkg = "qemu-system-arm"
 	}
 	if name == "" {

@@ -86,14 +86,19 @@ var samples = []sample{
 	}},
 	{golden: "network-tap", edit: func(m *Machine) {
 		m.NICs = []NIC{{MAC: "02:00:00:01:01:02", Tap: &TapNet{Ifname: "vm-a1", Vhost: true, Queues: 4}}}
-	}, needs: "a tap"},
-	{golden: "network-tap-pci", edit: func(m *Machine) {
+	}, needs: "/dev/vhost-net"},
+	{golden: "network-tap-files", edit: func(m *Machine) {
+		m.VCPU = 2
+		m.NICs = []NIC{{Tap: &TapNet{Files: []string{"tap0 0", "tap0 1"}}}, {Tap: &TapNet{Files: []string{"tap1 0"}}}}
+	}, needs: "taps"},
+	{golden: "network-tap-files-pci", edit: func(m *Machine) {
 		m.PCI, m.VCPU = true, 2
-		m.NICs = []NIC{
-			{Tap: &TapNet{Files: []string{"tap0 0", "tap0 1"}, VhostFiles: []string{"vhost0 0", "vhost0 1"}}},
-			{Tap: &TapNet{Files: []string{"tap1 0"}}},
-		}
-	}, needs: "a tap"},
+		m.NICs = []NIC{{Tap: &TapNet{Files: []string{"tap0 0", "tap0 1"}}}}
+	}, needs: "taps"},
+	{golden: "network-tap-vhost", edit: func(m *Machine) {
+		m.PCI, m.VCPU = true, 2
+		m.NICs = []NIC{{Tap: &TapNet{Files: []string{"tap0 0", "tap0 1"}, VhostFiles: []string{"vhost0 0", "vhost0 1"}}}}
+	}, needs: "/dev/vhost-net"},
 	{golden: "network-bridge", edit: func(m *Machine) {
 		m.NICs = []NIC{{Bridge: &BridgeNet{Bridge: "br0", Helper: "/usr/lib/qemu/qemu-bridge-helper"}}}
 	}, needs: "a bridge"},
