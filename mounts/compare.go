@@ -96,7 +96,7 @@ func (c *comparison) fileSystem(m Mount, got *MountInfo) string {
 	switch {
 	case got.Type != m.Type:
 		return fmt.Sprintf("is of type %s, not %s", got.Type, m.Type)
-	case got.Root != "/":
+	case got.Root != "/" && m.Type != "btrfs": // whose default may be a subvolume
 		return fmt.Sprintf("shows only %s of its file system", got.Root)
 	case m.Disk == nil && got.Source != m.What:
 		return fmt.Sprintf("is mounted from %q, not %q", got.Source, m.What)

@@ -105,6 +105,35 @@ func samples() []sample {
 	}
 }
 
+// A planned is a plan whose renderings are kept.
+type planned struct {
+	name string
+	plan Plan
+}
+
+// plans are those of the samples, and one written by hand with what the rules
+// never yield.
+func plans(t testing.TB) []planned {
+	t.Helper()
+	byHand := Plan{Version: Version, Mounts: []Mount{
+		{Where: "/", Type: "ext4", Disk: &Disk{Label: "root", Position: -1}, Options: []string{"rw", "noatime"}},
+		{Where: "/a", Type: "vfat", Disk: &Disk{Position: 1}, Options: []string{"x-systemd.after=a.service,nodev", "x-systemd.before=b.service"}},
+		{Where: "/b c", Type: "tmpfs", What: "b", Options: []string{"x-systemd.requires-mounts-for=/a"}, Dirs: []string{"/a/x", "/a/y"}},
+		{
+			Where: "/o", Type: "overlay", What: "overlay",
+			Options: []string{"lowerdir=/a:/b c"}, Depends: []string{"/a", "/b c"}, NeededForBoot: true,
+		},
+	}}
+	if err := byHand.Check(); err != nil {
+		t.Fatal(err)
+	}
+	all := []planned{{"by-hand", byHand}}
+	for _, s := range samples() {
+		all = append(all, planned{s.name, mustFor(t, s.config)})
+	}
+	return all
+}
+
 // indent puts two spaces before each line.
 func indent(s string) string {
 	return "  " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ")

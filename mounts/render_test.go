@@ -14,9 +14,9 @@ import (
 )
 
 func TestRenderingsAreAsKept(t *testing.T) {
-	for _, s := range samples() {
+	for _, s := range plans(t) {
 		t.Run(s.name, func(t *testing.T) {
-			p := mustFor(t, s.config)
+			p := s.plan
 			plan, err := Encode(p)
 			if err != nil {
 				t.Fatal(err)
@@ -41,9 +41,9 @@ func listing(units []Unit) string {
 // TestFindmntReadsTheFstabBack asks libmount, which mount(8), systemd and
 // findmnt share, what it understands.
 func TestFindmntReadsTheFstabBack(t *testing.T) {
-	for _, s := range samples() {
+	for _, s := range plans(t) {
 		t.Run(s.name, func(t *testing.T) {
-			p := mustFor(t, s.config)
+			p := s.plan
 			file := filepath.Join(t.TempDir(), "fstab")
 			if err := os.WriteFile(file, []byte(p.Fstab()), 0o644); err != nil {
 				t.Fatal(err)
@@ -58,7 +58,8 @@ func TestFindmntReadsTheFstabBack(t *testing.T) {
 
 			// It also looks for the sources and targets on this host, for the
 			// types in this kernel, and has a wish about the root.
-			elsewhere := regexp.MustCompile(`unreachable|does not exist|cannot detect on-disk|seems unsupported by the current kernel|recommended root FS passno`)
+			elsewhere := regexp.MustCompile(`unreachable|does not exist|cannot detect on-disk|` +
+				`seems unsupported by the current kernel|recommended root FS passno`)
 			out, summary, _ := run(t, "util-linux", "findmnt", "--verify", "--tab-file", file)
 			for line := range strings.Lines(out) {
 				if strings.HasPrefix(line, "   [") && !elsewhere.MatchString(line) {
@@ -98,8 +99,8 @@ func findmnt(t *testing.T, file string) []fstabEntry {
 }
 
 func TestSystemdAcceptsTheUnits(t *testing.T) {
-	for _, s := range samples() {
-		p := mustFor(t, s.config)
+	for _, s := range plans(t) {
+		p := s.plan
 		for where, units := range map[string][]Unit{"initrd": p.InitrdUnits(), "system": p.SystemUnits()} {
 			t.Run(s.name+"/"+where, func(t *testing.T) {
 				dir := t.TempDir()
@@ -126,6 +127,36 @@ func TestSystemdAcceptsTheUnits(t *testing.T) {
 	}
 }
 
+// TestInitrdUnitsSayWhatTheReferenceSays looks for the reference's two units of
+// a systemd initrd among ours, line by line.
+func TestInitrdUnitsSayWhatTheReferenceSays(t *testing.T) {
+	p := mustFor(t, Config{StoreOnDisk: true, WritableStoreOverlay: "/nix/.rw-store"})
+	want := map[string][]string{
+		"sysroot-nix-store.mount": {
+			"What=overlay", "Where=/sysroot/nix/store", "Type=overlay",
+			"Options=lowerdir=/sysroot/nix/.ro-store,upperdir=/sysroot/nix/.rw-store/store,workdir=/sysroot/nix/.rw-store/work",
+			"Before=initrd-fs.target", "Requires=rw-store.service", "After=rw-store.service",
+			"RequiresMountsFor=/sysroot/nix/.ro-store",
+		},
+		"rw-store.service": {
+			"DefaultDependencies=no", "RequiresMountsFor=/sysroot/nix/.rw-store", "Type=oneshot",
+			"ExecStart=/bin/mkdir -p -m 0755 /sysroot/nix/.rw-store/store /sysroot/nix/.rw-store/work /sysroot/nix/store",
+		},
+		"initrd-fs.target.d/mvm.conf": {"Requires=sysroot-nix-store.mount"}, // its wantedBy, and stronger
+	}
+	for _, u := range p.InitrdUnits() {
+		for _, line := range want[u.Name] {
+			if !strings.Contains(u.Text, line+"\n") {
+				t.Errorf("%s has no line %s:\n%s", u.Name, line, u.Text)
+			}
+		}
+		delete(want, u.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("InitrdUnits() lacks %v", want)
+	}
+}
+
 func TestUnitNameIsSystemdsOwn(t *testing.T) {
 	paths := []string{
 		"/", "/nix/store", "/nix/.ro-store", "/.hidden", "/a.b/.c", "/a-b", `/a\b`, "/a b", "/é", "/a@b", "/a:b_c",
@@ -145,9 +176,9 @@ func TestUnitNameIsSystemdsOwn(t *testing.T) {
 
 // TestNixReadsTheModule evaluates the fragment and looks for each value.
 func TestNixReadsTheModule(t *testing.T) {
-	for _, s := range samples() {
+	for _, s := range plans(t) {
 		t.Run(s.name, func(t *testing.T) {
-			p := mustFor(t, s.config)
+			p := s.plan
 			file := filepath.Join(t.TempDir(), "mounts.nix")
 			if err := os.WriteFile(file, []byte(p.Nix()), 0o644); err != nil {
 				t.Fatal(err)

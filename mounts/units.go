@@ -189,6 +189,13 @@ func (u *unitWriter) dirs(m Mount) string {
 	}
 	var b strings.Builder
 	b.WriteString("[Unit]\nDefaultDependencies=no\n")
+	parents := map[string]bool{}
+	for _, d := range m.Dirs {
+		if up := path.Dir(d); !parents[up] {
+			fmt.Fprintf(&b, "RequiresMountsFor=%s\n", unitWord(u.in(up)))
+			parents[up] = true
+		}
+	}
 	var dirs []string
 	for _, d := range append(slices.Clone(m.Dirs), m.Where) {
 		dirs = append(dirs, u.in(d))
