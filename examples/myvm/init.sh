@@ -19,16 +19,17 @@ attach() {
   grep -q "^[^ ]* $2 " /proc/self/mounts 2>/dev/null || mount -t "$1" -o "$3" "$1" "$2"
 }
 attach proc /proc nosuid,nodev,noexec
+attach tmpfs /run mode=0755,nosuid,nodev
+# First of all, since it is where others find this system's programs.
+ln -sfn @out@ /run/current-system
+ln -sfn @out@ /run/booted-system
 attach sysfs /sys nosuid,nodev,noexec
 attach devtmpfs /dev mode=0755,nosuid
 attach devpts /dev/pts mode=0620,gid=5,ptmxmode=0666,nosuid,noexec
 attach tmpfs /dev/shm mode=1777,nosuid,nodev
-attach tmpfs /run mode=0755,nosuid,nodev
 
 mkdir -p /bin /usr/bin /lib /etc /root /var/log /var/tmp /tmp
 chmod 1777 /tmp /var/tmp
-ln -sfn @out@ /run/current-system
-ln -sfn @out@ /run/booted-system
 ln -sfn @busybox@/bin/sh /bin/sh
 ln -sfn @busybox@/bin/env /usr/bin/env
 ln -sfn @out@/kernel-modules/lib/modules /lib/modules
