@@ -38,7 +38,7 @@ func (p Plan) InitrdUnits() []Unit {
 
 // SystemUnits returns the units for the system that has booted: a mount unit
 // for everything but the root, a drop-in that makes local-fs.target wait for
-// them, and the drop-in that keeps the store mounted when the guest shuts down.
+// them, and drop-ins that keep the store mounted when the guest shuts down.
 func (p Plan) SystemUnits() []Unit {
 	u := unitWriter{plan: p}
 	var names []string
@@ -54,9 +54,11 @@ func (p Plan) SystemUnits() []Unit {
 		names = append(names, u.name(m))
 	}
 	u.require("local-fs.target", names)
-	u.add(UnitName(StorePath)+".d/mvm.conf", "[Unit]\n"+
-		"# Everything runs from here, so it cannot be unmounted before the end.\n"+
-		"DefaultDependencies=no\n")
+	for _, where := range p.storeMounts() {
+		u.add(UnitName(where)+".d/mvm.conf", "[Unit]\n"+
+			"# Everything runs from here, so it cannot be unmounted before the end.\n"+
+			"DefaultDependencies=no\n")
+	}
 	return u.units
 }
 
@@ -65,24 +67,42 @@ func (p Plan) SystemUnits() []Unit {
 // case, or because another such mount needs it.
 func (p Plan) bootMounts() []bool {
 	early := []string{"/", "/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr"}
+	return p.withNeeds(func(m Mount) bool { return m.NeededForBoot || slices.Contains(early, m.Where) })
+}
+
+// storeMounts returns the mount points of the store and of what it needs, but
+// for the root: systemd stops what needs a mount together with that mount.
+func (p Plan) storeMounts() []string {
+	found := []string{StorePath}
+	for i, is := range p.withNeeds(func(m Mount) bool { return m.Where == StorePath }) {
+		if where := p.Mounts[i].Where; is && where != "/" && where != StorePath {
+			found = append(found, where)
+		}
+	}
+	return found
+}
+
+// withNeeds reports of each mount whether it is wanted, or another that is
+// wanted needs it.
+func (p Plan) withNeeds(wanted func(Mount) bool) []bool {
 	at := newIndex(p.Mounts)
-	boot := make([]bool, len(p.Mounts))
+	marked := make([]bool, len(p.Mounts))
 	var mark func(i int)
 	mark = func(i int) {
-		if boot[i] {
+		if marked[i] {
 			return
 		}
-		boot[i] = true
+		marked[i] = true
 		for _, j := range at.needs(p.Mounts, i) {
 			mark(j)
 		}
 	}
 	for i, m := range p.Mounts {
-		if m.NeededForBoot || slices.Contains(early, m.Where) {
+		if wanted(m) {
 			mark(i)
 		}
 	}
-	return boot
+	return marked
 }
 
 // A unitWriter writes units for a system whose root is mounted on root, "" for
