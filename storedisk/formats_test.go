@@ -26,6 +26,7 @@ var variants = map[string]storedisk.Options{
 	"erofs-lz4hc":   {ErofsFlags: []string{"-zlz4hc,1", "-Eztailpacking"}},
 	"squashfs":      {Type: storedisk.Squashfs},
 	"ext4":          {Type: storedisk.Ext4},
+	"btrfs":         {Type: storedisk.Btrfs},
 	"gensquashfs":   {Type: storedisk.Squashfs, SquashfsFlags: []string{"-c", "zstd", "-j", "2"}},
 	"squashfs-lz4":  {Type: storedisk.Squashfs, Compression: "lz4"},
 	"squashfs-none": {Type: storedisk.Squashfs, Compression: "none"},

@@ -110,7 +110,6 @@ type compression struct {
 var algorithms = map[Type][]string{
 	Erofs:    {"lz4", "lz4hc", "lzma", "deflate", "zstd"},
 	Squashfs: {"gzip", "lz4", "lzo", "xz", "zstd"},
-	Btrfs:    {"zstd"},
 }
 
 // compression parses o.Compression and fills in the type's default.
