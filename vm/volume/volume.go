@@ -153,3 +153,11 @@ func cause(err error) error {
 	}
 	return err
 }
+
+// Exists checks that an image that mvm is not to make is there.
+func Exists(path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return &HostError{Op: "volume " + path, Err: cause(err), Hint: "make the image, or let mvm make it with autoCreate = true"}
+	}
+	return nil
+}

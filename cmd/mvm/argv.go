@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/vm"
+)
+
+func newArgv(e env) *cobra.Command {
+	var why, asJSON bool
+	cmd := &cobra.Command{
+		Use:     "argv NAME",
+		GroupID: "look",
+		Short:   "Print the QEMU command without running it",
+		Long: `Argv prints the command that "mvm run" would start, one option to a line, quoted
+for a shell. It starts nothing and makes nothing; the files that it names need
+not exist yet. The descriptors in it (fd=3 and so on) are made by mvm.
+
+The parameters that a closure brings for its kernel are read from the toplevel,
+and left out with a warning if that cannot be read. For a guest under TCG the
+line has the measured frequency of this host's time stamp counter, whose last
+digits differ from one call to the next.`,
+		Example: `  mvm argv myvm
+  mvm argv myvm --why       # and the key that caused each option`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: e.completeDefinition,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, _, err := e.load(args[0])
+			if err != nil {
+				return err
+			}
+			dirs, err := e.dirs()
+			if err != nil {
+				return err
+			}
+			img, err := c.Resolve()
+			if err != nil {
+				warn(e.stderr, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+				img = c.Unresolved()
+			}
+			tsc := qemu.StartTSC()
+			host, _, err := vm.DetectHost(c, dirs.Machine(c.MachineName()))
+			if err != nil {
+				return err
+			}
+			if host.Accel == qemu.TCG {
+				host.TSCKHz = tsc.KHz()
+			}
+			m, _, err := vm.Plan(c, img, host)
+			if err != nil {
+				return err
+			}
+			binary := c.QEMUBinary()
+			if path, err := qemu.Find(binary, m.Type); err == nil {
+				binary = path
+			} else if binary == "" {
+				binary = "qemu-system-x86_64"
+			}
+			flags := append([]qemu.Flag{{Args: []string{binary}, Why: "qemu.package"}}, m.Explain()...)
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), flags)
+			}
+			return printFlags(cmd.OutOrStdout(), flags, why)
+		},
+	}
+	cmd.Flags().BoolVar(&why, "why", false, "say for each option which key caused it")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of objects with args and why")
+	return cmd
+}
+
+func printFlags(w io.Writer, flags []qemu.Flag, why bool) error {
+	var b strings.Builder
+	for i, f := range flags {
+		words := make([]string, len(f.Args))
+		for j, a := range f.Args {
+			words[j] = quote(a)
+		}
+		line := strings.Join(words, " ")
+		if i > 0 {
+			line = "  " + line
+		}
+		switch {
+		case why:
+			// Comments cannot follow a continued line, so this form is for
+			// reading only.
+			fmt.Fprintf(&b, "%-60s # %s\n", line, f.Why)
+		case i < len(flags)-1:
+			b.WriteString(line + " \\\n")
+		default:
+			b.WriteString(line + "\n")
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

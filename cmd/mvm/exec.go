@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"github.com/mvmrun/mvm/mounts/handoff"
+	"github.com/mvmrun/mvm/vm/agent"
+	"github.com/mvmrun/mvm/vm/control"
+)
+
+var errNoCommand = errors.New("no command after --")
+
+func newExec(e env) *cobra.Command {
+	var tty, noTTY bool
+	var dir string
+	var environ []string
+	cmd := &cobra.Command{
+		Use:     "exec NAME [--] COMMAND [ARG...]",
+		GroupID: "life",
+		Short:   "Run a command in a machine",
+		Long: `Exec runs a command in a machine that is ready, as root, with mvm's own standard
+input, output and error, and ends with the command's status. When input and
+output are a terminal the command gets one too.`,
+		Example: `  mvm exec myvm -- ls -l /nix/store
+  mvm exec myvm sh
+  tar c . | mvm exec myvm -- tar x -C /tmp`,
+		Args:              cobra.MinimumNArgs(2),
+		ValidArgsFunction: e.completeRunning,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			place, err := e.place(args[0])
+			if err != nil {
+				return err
+			}
+			x := handoff.Exec{Argv: args[1:], Dir: dir, Env: environ}
+			_, in := terminal(e.stdin)
+			_, out := terminal(e.stdout)
+			if tty && !in {
+				return usageError{errors.New("--tty needs a terminal as standard input")}
+			}
+			return e.exec(cmd.Context(), control.NewClient(place.Name, place.Socket()), x, tty || in && out && !noTTY)
+		},
+	}
+	cmd.Flags().SetInterspersed(false) // the command's flags are its own
+	cmd.Flags().BoolVarP(&tty, "tty", "t", false, "give the command a terminal")
+	cmd.Flags().BoolVarP(&noTTY, "no-tty", "T", false, "give it none")
+	cmd.Flags().StringVarP(&dir, "dir", "C", "", "the command's working directory (default /)")
+	cmd.Flags().StringArrayVarP(&environ, "env", "e", nil, "add NAME=VALUE to its environment")
+	cmd.MarkFlagsMutuallyExclusive("tty", "no-tty")
+	return cmd
+}
+
+func (e env) exec(ctx context.Context, client *control.Client, x handoff.Exec, tty bool) error {
+	restore := func() {}
+	if tty {
+		fd, _ := terminal(e.stdin)
+		x.TTY = &handoff.Size{Rows: 24, Cols: 80}
+		if cols, rows, err := term.GetSize(fd); err == nil {
+			x.TTY = &handoff.Size{Rows: uint16(rows), Cols: uint16(cols)}
+		}
+		if t := e.getenv("TERM"); t != "" {
+			x.Env = append([]string{"TERM=" + t}, x.Env...)
+		}
+		if saved, err := term.MakeRaw(fd); err == nil {
+			restore = func() { _ = term.Restore(fd, saved) }
+		}
+	}
+	defer restore()
+	conn, session, err := client.Exec(ctx, x)
+	if err != nil {
+		return execError(err)
+	}
+	defer conn.Close()
+	done := e.passSignals(ctx, session, tty)
+	defer done()
+	in := interruptible(e.stdin)
+	defer in.Close()
+	exited, err := session.Run(ctx, in, e.stdout, e.stderr)
+	restore()
+	switch {
+	case err != nil:
+		return execError(err)
+	case exited.Err != "":
+		return &endedError{exit: control.Exit{Detail: fmt.Sprintf("%s: %s", x.Argv[0], exited.Err)}, code: exited.Code, report: true}
+	case exited.Code != 0:
+		return &endedError{code: exited.Code}
+	}
+	return nil
+}
+
+// execError is for a command that mvm could not ask for. What has an exit code
+// of its own keeps it.
+func execError(err error) error {
+	if errors.Is(err, control.ErrNotRunning) {
+		return err
+	}
+	return &endedError{exit: control.Exit{Detail: "exec: " + err.Error()}, code: exitExec, report: true}
+}
+
+// passSignals gives the command what this process is told, until the returned
+// function is called.
+func (e env) passSignals(ctx context.Context, s *agent.Session, tty bool) func() {
+	signals := make(chan os.Signal, 8) // more than a person can send between two turns
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, unix.SIGWINCH)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for sig := range signals {
+			n, ok := sig.(syscall.Signal)
+			switch {
+			case !ok:
+			case n != unix.SIGWINCH:
+				_ = s.Signal(ctx, int(n))
+			case tty:
+				fd, _ := terminal(e.stdin)
+				if cols, rows, err := term.GetSize(fd); err == nil {
+					_ = s.Resize(ctx, handoff.Size{Rows: uint16(rows), Cols: uint16(cols)})
+				}
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		<-done
+	}
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/storedisk"
+	"github.com/mvmrun/mvm/vm"
+	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/kmod"
+	"github.com/mvmrun/mvm/vm/state"
+	"github.com/mvmrun/mvm/vm/volume"
+)
+
+// Exit codes. Those that a guest or a command in it may give lie below 100, as
+// far as mvm can help it.
+const (
+	exitError      = 1
+	exitUsage      = 2
+	exitDefinition = 100
+	exitHost       = 101
+	exitRunning    = 102
+	exitNotRunning = 103
+	exitGuest      = 120
+	exitPanic      = 121
+	exitQEMU       = 122
+	exitNotReady   = 123
+	exitForced     = 124
+	exitExec       = 125
+)
+
+const exitCodesHelp = `The exit status of mvm says what happened:
+
+    0  it worked; for run: the guest ended by itself, or was stopped and did
+    1  something else went wrong
+    2  the command line was wrong
+  100  the definition is wrong
+  101  this host lacks something: a program, a file, a right, space
+  102  the machine runs already
+  103  the machine does not run
+
+run ends with the guest's own exit status, if it reported one
+(/run/mvm/poweroff STATUS, or the command after "--"), and else with
+
+  120  the guest could not be booted, or ended before it was ready
+  121  the guest's kernel panicked
+  122  QEMU could not be started, or died
+  123  the guest was not ready in time
+  124  the guest was asked to power off, did not, and was forced
+
+exec ends with the command's own exit status, 126 or 127 if it could not be
+executed or was not found, and 125 if mvm could not ask.`
+
+func newExitCodes() *cobra.Command {
+	return &cobra.Command{
+		Use:   "exit-codes",
+		Short: "What the exit status of mvm means",
+		Long:  exitCodesHelp,
+	}
+}
+
+// A usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// An endedError carries how a machine or a command in it ended, when that is
+// not a plain success.
+type endedError struct {
+	exit   control.Exit
+	code   int
+	report bool // false when the exit status alone says it
+}
+
+func (e *endedError) Error() string { return e.exit.Detail }
+
+// ended turns the end of a machine into run's error, nil for a success.
+func ended(exit control.Exit) error {
+	e := &endedError{exit: exit, report: exit.Detail != ""}
+	switch exit.Reason {
+	case control.GuestFailed:
+		e.code = exitGuest
+	case control.GuestPanic:
+		e.code = exitPanic
+	case control.QEMUError:
+		e.code = exitQEMU
+	case control.ReadyTimeout:
+		e.code = exitNotReady
+	case control.Killed:
+		e.code = exitForced
+	default:
+		if exit.Status != nil {
+			e.code = *exit.Status
+		}
+	}
+	if e.code == 0 {
+		return nil
+	}
+	return e
+}
+
+// exitCode is what the process ends with for err.
+func exitCode(err error) int {
+	var (
+		end      *endedError
+		usage    usageError
+		running  *state.RunningError
+		vmHost   *vm.HostError
+		qemuHost *qemu.HostError
+		diskHost *storedisk.HostError
+		volHost  *volume.HostError
+		owner    *state.OwnerError
+		def      *vm.DefinitionError
+		find     *vm.FindError
+		modHost  *kmod.HostError
+	)
+	switch {
+	case errors.As(err, &end):
+		return end.code
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &def), errors.As(err, &find):
+		return exitDefinition
+	case errors.As(err, &running):
+		return exitRunning
+	case errors.Is(err, control.ErrNotRunning):
+		return exitNotRunning
+	case errors.As(err, &vmHost), errors.As(err, &qemuHost), errors.As(err, &diskHost),
+		errors.As(err, &volHost), errors.As(err, &modHost), errors.As(err, &owner):
+		return exitHost
+	}
+	return exitError
+}

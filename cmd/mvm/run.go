@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mvmrun/mvm/mounts/handoff"
+	"github.com/mvmrun/mvm/vm"
+	"github.com/mvmrun/mvm/vm/console"
+	"github.com/mvmrun/mvm/vm/control"
+)
+
+func newRun(e env) *cobra.Command {
+	return &cobra.Command{
+		Use:     "run NAME [-- COMMAND [ARG...]]",
+		GroupID: "life",
+		Short:   "Boot a machine and stay with it until it ends",
+		Long: `Run makes what the machine needs (its store disk, its volumes), boots it, and
+stays with it until nothing is left of it.
+
+On a terminal the guest's console is on it: everything typed goes to the guest,
+and Ctrl-] stops the machine. Elsewhere the console is only written out, and
+SIGINT or SIGTERM stops the machine: the guest is asked to power off, and forced
+when it does not within stopTimeout. A second Ctrl-] or signal forces it at once.
+
+With a COMMAND the console is kept in the log only. The command is run in the
+guest when it is ready, with mvm's own standard input, output and error; then the
+guest is powered off, and mvm ends with the command's status.
+
+"mvm help exit-codes" says what the exit status means.`,
+		Example: `  mvm run myvm
+  mvm run ./myvm.toml
+  mvm run myvm -- sh -c 'cat /proc/mounts'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if n := cmd.ArgsLenAtDash(); n >= 0 {
+				if n == len(args) {
+					return errNoCommand
+				}
+				args = args[:n]
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
+		ValidArgsFunction: e.completeDefinition,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.run(cmd.Context(), args[0], args[1:])
+		},
+	}
+}
+
+func (e env) run(ctx context.Context, arg string, command []string) error {
+	c, _, err := e.loadBootable(arg)
+	if err != nil {
+		return err
+	}
+	dirs, err := e.dirs()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	asks := newAsks(cancel)
+	defer asks.close()
+	screen := newScreen(e)
+	defer screen.close()
+
+	progress := newProgress(screen, c.MachineName())
+	o := vm.Options{
+		Dirs:     dirs,
+		Hurry:    asks.hurry,
+		Progress: progress.disk,
+		Event:    func(ev control.Event) { progress.event(ev) },
+	}
+	if len(command) == 0 {
+		o.Console = func(hub *console.Hub) { screen.console(hub, asks.leave) }
+	} else {
+		var done func()
+		o.Command, done = e.guestCommand(command)
+		defer done()
+	}
+	exit, err := vm.Run(ctx, c, o)
+	screen.close()
+	if err != nil {
+		return err
+	}
+	return ended(*exit)
+}
+
+// guestCommand is the command with this process's own streams.
+func (e env) guestCommand(argv []string) (*vm.GuestCommand, func()) {
+	in := interruptible(e.stdin)
+	return &vm.GuestCommand{
+		Exec:  handoff.Exec{Argv: argv},
+		Stdin: in, Stdout: e.stdout, Stderr: e.stderr,
+	}, func() { in.Close() }
+}
+
+// asks turns signals and Ctrl-] into a request to stop, and the second one into
+// a request to hurry.
+type asks struct {
+	cancel  context.CancelCauseFunc
+	hurry   chan struct{}
+	signals chan os.Signal
+	done    chan struct{}
+	mu      sync.Mutex
+	count   int
+}
+
+func newAsks(cancel context.CancelCauseFunc) *asks {
+	a := &asks{
+		cancel: cancel, hurry: make(chan struct{}), done: make(chan struct{}),
+		signals: make(chan os.Signal, 2), // a first and a second ask
+	}
+	signal.Notify(a.signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		defer close(a.done)
+		for sig := range a.signals {
+			a.ask(sig.String())
+		}
+	}()
+	return a
+}
+
+func (a *asks) ask(why string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.count++
+	switch a.count {
+	case 1:
+		a.cancel(stopAsked(why))
+	case 2:
+		close(a.hurry)
+	}
+}
+
+func (a *asks) leave() { a.ask("Ctrl-]") }
+
+func (a *asks) close() {
+	signal.Stop(a.signals)
+	close(a.signals)
+	<-a.done
+}
+
+// stopAsked is the cause of a stop.
+type stopAsked string
+
+func (s stopAsked) Error() string { return "asked to stop by " + string(s) }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"github.com/mvmrun/mvm/vm/console"
+)
+
+// leaveKey is Ctrl-], telnet's and virsh's key to get out.
+const leaveKey = 0x1d
+
+// A screen is the place where a person looks: it shows messages and, for a
+// while, a guest's console, and keeps the two from writing into each other.
+type screen struct {
+	env
+	mu    sync.Mutex
+	saved *term.State // of the terminal, while it is raw
+	fd    int         // the terminal's
+	line  bool        // an updating line is shown
+}
+
+func newScreen(e env) *screen { return &screen{env: e} }
+
+// terminal reports whether v is a file that is a terminal.
+func terminal(v any) (fd int, ok bool) {
+	f, isFile := v.(*os.File)
+	if !isFile || f == nil {
+		return 0, false
+	}
+	return int(f.Fd()), term.IsTerminal(int(f.Fd()))
+}
+
+// tell prints a message that stays.
+func (s *screen) tell(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	text := "mvm: " + fmt.Sprintf(format, args...)
+	if s.saved != nil {
+		// The terminal is raw: it does not return the carriage by itself, and
+		// the guest may have left the cursor anywhere.
+		fmt.Fprintf(s.stderr, "\r%s\x1b[K\r\n", text)
+		return
+	}
+	fmt.Fprintln(s.stderr, text)
+}
+
+// update shows text in a line that the next message replaces. It is for
+// terminals only.
+func (s *screen) update(text string) {
+	if _, ok := terminal(s.stderr); !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.stderr, "\r%s\x1b[K", text)
+	s.line = true
+}
+
+func (s *screen) clear() {
+	if s.line {
+		fmt.Fprint(s.stderr, "\r\x1b[K")
+		s.line = false
+	}
+}
+
+// console shows a guest's console until the guest ends, and types at it what is
+// typed here. Leave is called for each Ctrl-].
+func (s *screen) console(hub *console.Hub, leave func()) {
+	out := hub.Attach(0)
+	defer out.Close()
+	in := interruptible(s.stdin)
+	var typing sync.WaitGroup
+	if s.enterRaw() {
+		typing.Go(func() { typeAt(hub, in, leave) })
+	}
+	_, _ = io.Copy(lockedWriter{s}, out) // ends with the guest
+	in.Close()
+	typing.Wait()
+	s.close()
+}
+
+// enterRaw makes the terminal pass every key on. It reports false when there is
+// none, or when it belongs to somebody else: a job in the background must not
+// read it.
+func (s *screen) enterRaw() bool {
+	fd, ok := terminal(s.stdin)
+	if !ok {
+		return false
+	}
+	if _, ok := terminal(s.stdout); !ok {
+		return false
+	}
+	if group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err != nil || group != unix.Getpgrp() {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	saved, err := term.MakeRaw(fd)
+	if err != nil {
+		return false
+	}
+	s.saved, s.fd = saved, fd
+	return true
+}
+
+// close gives the terminal back. It may be called more than once.
+func (s *screen) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	if s.saved != nil {
+		_ = term.Restore(s.fd, s.saved)
+		s.saved = nil
+		// A guest may have left colours on or the cursor hidden.
+		fmt.Fprint(s.stderr, "\x1b[0m\x1b[?25h\r\n")
+	}
+}
+
+// typeAt passes keys to the guest until in ends.
+func typeAt(hub io.Writer, in io.Reader, leave func()) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := in.Read(buf)
+		keys := buf[:n]
+		for i := bytes.IndexByte(keys, leaveKey); i >= 0; i = bytes.IndexByte(keys, leaveKey) {
+			_, _ = hub.Write(keys[:i])
+			leave()
+			keys = keys[i+1:]
+		}
+		if len(keys) > 0 {
+			if _, werr := hub.Write(keys); werr != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// lockedWriter writes the console between two messages, never into one.
+type lockedWriter struct{ s *screen }
+
+func (w lockedWriter) Write(p []byte) (int, error) {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.s.clear()
+	return w.s.stdout.Write(p)
+}

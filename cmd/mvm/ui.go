@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/hashicorp/go-multierror"
+
+	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/storedisk"
+	"github.com/mvmrun/mvm/vm"
+	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/kmod"
+	"github.com/mvmrun/mvm/vm/state"
+	"github.com/mvmrun/mvm/vm/volume"
+)
+
+// The rules of what a person sees:
+//
+//   - Results go to standard output, everything else to standard error.
+//   - Messages are lower case, without a full stop, and begin with "mvm: ".
+//   - An error is one "mvm: error: " and as many "mvm: hint: " as it has advice.
+//   - Nothing is said when nothing was asked and nothing is wrong.
+//
+// report, warn and say are the only ways to speak.
+
+// report prints what went wrong and what to do about it.
+func report(w io.Writer, err error) {
+	text := strings.TrimRight(err.Error(), "\n")
+	fmt.Fprintf(w, "mvm: error: %s\n", text)
+	for _, h := range hints(err) {
+		fmt.Fprintf(w, "mvm: hint: %s\n", h)
+	}
+}
+
+// warn prints something that did not stop mvm.
+func warn(w io.Writer, format string, args ...any) {
+	fmt.Fprintf(w, "mvm: warning: "+format+"\n", args...)
+}
+
+// say prints what is going on.
+func say(w io.Writer, format string, args ...any) {
+	fmt.Fprintf(w, "mvm: "+format+"\n", args...)
+}
+
+// hints collects the advice of every error in err's tree, each once.
+func hints(err error) []string {
+	var found []string
+	seen := make(map[string]bool)
+	var walk func(error)
+	walk = func(err error) {
+		if err == nil {
+			return
+		}
+		if h := hint(err); h != "" && !seen[h] {
+			seen[h] = true
+			found = append(found, h)
+		}
+		switch e := err.(type) {
+		case *multierror.Error:
+			for _, err := range e.Errors {
+				walk(err)
+			}
+		case interface{ Unwrap() []error }:
+			for _, err := range e.Unwrap() {
+				walk(err)
+			}
+		default:
+			walk(errors.Unwrap(err))
+		}
+	}
+	walk(err)
+	return found
+}
+
+// hint is the advice of this very error.
+func hint(err error) string {
+	switch e := err.(type) {
+	case *vm.HostError:
+		return e.Hint
+	case *qemu.HostError:
+		return e.Hint
+	case *storedisk.HostError:
+		return e.Hint
+	case *volume.HostError:
+		return e.Hint
+	case *kmod.HostError:
+		return e.Hint
+	case *vm.FindError:
+		return e.Hint
+	case *endedError:
+		return e.exit.Hint
+	case *state.RunningError:
+		return "mvm ps shows what runs; mvm stop ends it"
+	case *state.OwnerError:
+		return fmt.Sprintf("become that user, or have the directory given to you: chown -R %d %s", e.User, e.Dir)
+	}
+	if err == control.ErrNotRunning {
+		return "mvm ps shows what runs"
+	}
+	return ""
+}

@@ -1,0 +1,64 @@
+package vm
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"github.com/mvmrun/mvm/storedisk"
+)
+
+// File is the file that the definition was loaded from, or "".
+func (c *Config) File() string {
+	if c.src == nil {
+		return ""
+	}
+	return filepath.Join(c.src.dir, filepath.Base(c.src.file))
+}
+
+// Closure is what the definition puts on the store disk: the closure of
+// Toplevel and StorePaths, or what ClosureInfo lists.
+func (c *Config) Closure(ctx context.Context, cache *storedisk.Cache) (*storedisk.Closure, error) {
+	if c.ClosureInfo != "" {
+		return storedisk.ReadClosureInfo(c.Path(c.ClosureInfo), c.HostStoreDir())
+	}
+	top, err := c.toplevel()
+	if err != nil {
+		return nil, err
+	}
+	var roots []string
+	if top != "" {
+		roots = append(roots, top)
+	}
+	roots = append(roots, c.StorePaths...)
+	return storedisk.Nix{StoreDir: c.HostStoreDir()}.Closure(ctx, roots...)
+}
+
+// StoreDiskOptions are the options of the store disk that the definition asks
+// for.
+func (c *Config) StoreDiskOptions() storedisk.Options {
+	return storedisk.Options{
+		Type:          storedisk.Type(c.StoreDiskFormat()),
+		Compression:   c.StoreDiskCompression,
+		ErofsFlags:    c.StoreDiskErofsFlags,
+		SquashfsFlags: c.StoreDiskSquashfsFlags,
+		Registration:  c.RegisterClosure,
+	}
+}
+
+// QEMUBinary is the QEMU that the definition names: a program, or one in a
+// package's bin. Empty means the usual one.
+func (c *Config) QEMUBinary() string {
+	pkg := c.Path(c.QEMU.Package)
+	if pkg == "" {
+		return ""
+	}
+	if fi, err := os.Stat(pkg); err == nil && fi.IsDir() {
+		name := "qemu-system-x86_64"
+		if c.MachineType("") == "virt" {
+			name = "qemu-system-aarch64"
+		}
+		return filepath.Join(pkg, "bin", name)
+	}
+	return pkg
+}

@@ -1,0 +1,177 @@
+package vm
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mvmrun/mvm/mounts/handoff"
+	"github.com/mvmrun/mvm/vm/control"
+)
+
+// facts are what was seen of a machine from its start to its end. Judging them
+// is pure, so every end that a machine can come to is a row in a test.
+type facts struct {
+	failed      *handoff.Failed // the guest's own word that it cannot boot
+	ready       bool
+	commandDone bool
+	status      *int   // the guest's exit status
+	panicked    bool   // QEMU said so
+	reason      string // of QEMU's SHUTDOWN event, or ""
+	stopWhy     string // why it was asked to stop, or ""
+	tried       []climbed
+	timeout     time.Duration // the ready limit that was exceeded, or 0
+	mismatch    string        // how the guest's mounts differ from the plan
+	agentErr    error         // the guest's agent broke the protocol
+	commandErr  error         // the command was lost on the way
+	commandText string        // why the guest could not execute the command, or ""
+	qemuErr     error         // QEMU's exit, if not clean
+	qemuHint    string
+	console     []byte // the end of the console
+	stderr      []byte // the end of QEMU's standard error
+}
+
+// Rungs that force a machine, as opposed to asking it.
+const (
+	rungAgent  = "agent"
+	rungButton = "power button"
+	rungQuit   = "qmp quit"
+	rungTerm   = "SIGTERM"
+	rungKill   = "SIGKILL"
+)
+
+func forces(rung string) bool {
+	return rung == rungQuit || rung == rungTerm || rung == rungKill
+}
+
+// judge says how the machine ended.
+func (f *facts) judge() control.Exit {
+	e := control.Exit{Status: f.status}
+	if n := len(f.tried); n > 0 {
+		e.Rung = f.tried[n-1].rung
+	}
+	f.reasonOf(&e)
+	if e.Detail != "" {
+		e.Evidence.Console = string(f.console)
+		e.Evidence.QEMU = string(f.stderr)
+	}
+	return e
+}
+
+func (f *facts) reasonOf(e *control.Exit) {
+	panicText, panicked := panicMessage(f.console)
+	switch {
+	case f.failed != nil:
+		e.Reason = control.GuestFailed
+		e.Detail = "guest: " + harmless([]byte(f.failed.Op+": "+f.failed.Err))
+		e.Hint = failedHint(f.failed)
+		e.Evidence.Guest = f.failed.Detail
+	case f.panicked, panicked && f.reason != "guest-shutdown" && f.stopWhy == "":
+		e.Reason = control.GuestPanic
+		e.Detail = "guest: kernel panic"
+		if panicText != "" {
+			e.Detail += ": " + panicText
+		}
+		e.Hint = panicHint(panicText)
+	case f.mismatch != "":
+		e.Reason = control.GuestFailed
+		e.Detail = "guest: " + f.mismatch
+	case f.timeout > 0:
+		e.Reason = control.ReadyTimeout
+		e.Detail = fmt.Sprintf("the guest was not ready within %v", f.timeout)
+		e.Hint = "look at the console for where it stopped, or raise readyTimeout"
+	case f.commandErr != nil:
+		e.Reason = control.GuestFailed
+		e.Detail = "guest: " + f.commandErr.Error()
+	case f.commandText != "":
+		e.Reason = control.GuestPoweroff
+		e.Detail = "guest: " + f.commandText
+	case f.stopWhy != "" && (f.qemuErr == nil || len(f.tried) > 0):
+		e.Reason = control.Stopped
+		if forces(e.Rung) && f.ready {
+			e.Reason = control.Killed
+			e.Detail = fmt.Sprintf("the guest did not power off when asked to; %s ended it", e.Rung)
+			e.Hint = "raise stopTimeout if it only needs longer"
+		}
+	case f.qemuErr != nil:
+		e.Reason = control.QEMUError
+		e.Detail = f.qemuErr.Error()
+		e.Hint = f.qemuHint
+	case f.reason == "guest-reset":
+		e.Reason = control.GuestReboot
+		f.beforeReady(e)
+	case f.reason == "guest-shutdown", f.reason == "":
+		e.Reason = control.GuestPoweroff
+		f.beforeReady(e)
+	default:
+		e.Reason = control.QEMUError
+		e.Detail = "somebody else ended QEMU (" + f.reason + ")"
+	}
+}
+
+// beforeReady turns an end that looks ordinary into a failure when the guest
+// never got as far as init.
+func (f *facts) beforeReady(e *control.Exit) {
+	if f.ready {
+		return
+	}
+	e.Detail = fmt.Sprintf("the guest ended (%s) before it was ready", e.Reason)
+	e.Reason = control.GuestFailed
+	e.Hint = "look at the console for the reason"
+	if f.agentErr != nil {
+		e.Detail += "; its agent: " + f.agentErr.Error()
+	}
+}
+
+var panicLine = regexp.MustCompile(`Kernel panic - not syncing: ([^\r\n]*)`)
+
+// panicMessage finds the last panic of the guest's kernel on its console.
+func panicMessage(console []byte) (string, bool) {
+	i := bytes.LastIndex(console, []byte("Kernel panic - not syncing:"))
+	if i < 0 {
+		return "", false
+	}
+	m := panicLine.FindSubmatch(console[i:])
+	if m == nil {
+		return "", true
+	}
+	return harmless(m[1]), true
+}
+
+var initExit = regexp.MustCompile(`Attempted to kill init! exitcode=0x([0-9a-f]{8})`)
+
+func panicHint(text string) string {
+	m := initExit.FindStringSubmatch(text)
+	if m == nil {
+		return "look at the console for the kernel's stack"
+	}
+	code, _ := strconv.ParseUint(m[1], 16, 32) // eight hexadecimal digits always parse
+	if sig := code & 0x7f; sig != 0 {
+		return fmt.Sprintf("init was killed by signal %d; look at the console for why", sig)
+	}
+	return fmt.Sprintf("init exited with status %d, and process 1 must not exit: let it end with %s %d",
+		code>>8&0xff, handoff.PoweroffPath, code>>8&0xff)
+}
+
+func failedHint(f *handoff.Failed) string {
+	switch {
+	case strings.Contains(f.Op, "exec "):
+		return "check init in the definition: it must be a program of the closure"
+	case strings.Contains(f.Op, "mount ") && strings.Contains(f.Op, "/nix/store"):
+		return "the store disk may be damaged: mvm store verify finds out and rebuilds it"
+	}
+	return ""
+}
+
+// harmless is a guest's text without what a terminal would act on.
+func harmless(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' {
+			return r
+		}
+		return printable(r)
+	}, strings.ToValidUTF8(string(b), "?"))
+}

@@ -1,0 +1,226 @@
+package vm
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"github.com/mvmrun/mvm/mounts"
+	"github.com/mvmrun/mvm/mounts/handoff"
+	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/vm/state"
+)
+
+// An Image is what a machine boots, after the definition's names were resolved
+// to files: see [Config.Resolve].
+type Image struct {
+	// Kernel is the kernel's image on the host.
+	Kernel string
+
+	// Params are the kernel parameters that come with the closure.
+	Params []string
+
+	// Modules is the host's directory with modules.dep, or "" for a kernel
+	// that has everything built in.
+	Modules string
+
+	// Init becomes process 1: a path in the guest, and its arguments.
+	Init []string
+}
+
+// A Host is what planning must know of the host. It is data, so that planning
+// touches nothing and a plan can be made for another host.
+type Host struct {
+	// Arch is the host's architecture in Go's words (runtime.GOARCH).
+	Arch string
+
+	// Accel is what will run the guest: see [qemu.DetectAccel].
+	Accel qemu.Accel
+
+	// TSCKHz is the frequency of the time stamp counter: see [qemu.HostTSC].
+	TSCKHz int
+
+	// AIO is how QEMU reads and writes images. Empty means threads.
+	AIO string
+
+	// Place is where the machine lives.
+	Place state.Machine
+}
+
+// Plan decides what QEMU is told and what the guest mounts. It is pure: the
+// same arguments give the same plan, and nothing on the host is looked at.
+// Every path that it names is one that a run makes before QEMU starts.
+//
+// The definition must have passed [Config.Check].
+func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
+	plan, err := c.MountPlan()
+	if err != nil {
+		return qemu.Machine{}, mounts.Plan{}, err
+	}
+	m := qemu.Machine{
+		Name:          c.MachineName(),
+		Type:          qemu.Type(c.MachineType(host.Arch)),
+		Options:       c.QEMU.MachineOpts,
+		Accel:         host.Accel,
+		CPU:           c.CPU,
+		VCPU:          c.VCPUs(),
+		Mem:           c.MemMiB(),
+		HotplugMem:    c.HotplugMem,
+		HotpluggedMem: c.HotpluggedMiB(),
+		HugePages:     c.HugepageMem,
+		TSCKHz:        host.TSCKHz,
+		Kernel:        img.Kernel,
+		Initrd:        host.Place.Initrd(),
+		Console:       c.HasSerialConsole(),
+		Agent:         handoff.PortName,
+		Balloon:       c.Balloon,
+		DeflateOnOOM:  c.BalloonDeflates(),
+		UUID:          c.UUID(),
+		ExtraArgs:     c.QEMU.ExtraArgs,
+	}
+	m.Drives = c.drives(host)
+	for i := range c.Interfaces {
+		nic, err := c.nic(&c.Interfaces[i])
+		if err != nil {
+			return qemu.Machine{}, mounts.Plan{}, fmt.Errorf("interfaces[%d]: %w", i, err)
+		}
+		nic.Why = fmt.Sprintf("interfaces[%d]", i)
+		m.NICs = append(m.NICs, nic)
+	}
+	m.Append = strings.Join(kernelLine(c, &m, img), " ")
+	if err := checkKernelLine(m.Append); err != nil {
+		return qemu.Machine{}, mounts.Plan{}, err
+	}
+	return m, plan, nil
+}
+
+// MountPlan is the part of [Plan] that the guest carries out. It needs nothing
+// but the definition.
+func (c *Config) MountPlan() (mounts.Plan, error) { return mounts.For(c.mountsConfig()) }
+
+// mountsConfig is the definition in the words of package mounts.
+func (c *Config) mountsConfig() mounts.Config {
+	mc := mounts.Config{
+		StoreOnDisk:          c.HasStoreDisk(),
+		StoreDiskType:        c.StoreDiskFormat(),
+		StoreDir:             c.HostStoreDir(),
+		WritableStoreOverlay: c.WritableStoreOverlay,
+	}
+	for i := range c.Volumes {
+		mc.Volumes = append(mc.Volumes, c.Volumes[i].mountsVolume())
+	}
+	for i := range c.Shares {
+		s := &c.Shares[i]
+		mc.Shares = append(mc.Shares, mounts.Share{
+			Tag: s.Tag, Source: s.Source, MountPoint: s.MountPoint, Proto: s.Protocol(), ReadOnly: s.ReadOnly,
+		})
+	}
+	return mc
+}
+
+func (v *Volume) mountsVolume() mounts.Volume {
+	return mounts.Volume{
+		Image: v.Image, MountPoint: v.MountPoint, FSType: v.FileSystem(),
+		Label: v.Label, Serial: v.Serial, ReadOnly: v.ReadOnly,
+	}
+}
+
+// drives lists the disks in the order in which the mount plan counts them: the
+// store disk first.
+func (c *Config) drives(host Host) []qemu.Drive {
+	var drives []qemu.Drive
+	if c.HasStoreDisk() {
+		drives = append(drives, qemu.Drive{
+			ID: "store", Path: host.Place.StoreDisk(), AIO: host.AIO,
+			Serial: mounts.StoreSerial, Why: "storeOnDisk",
+		})
+	}
+	for i := range c.Volumes {
+		v := &c.Volumes[i]
+		drives = append(drives, qemu.Drive{
+			ID:       fmt.Sprintf("volume%d", i),
+			Path:     v.path(host.Place),
+			Writable: !v.ReadOnly,
+			Format:   v.Format(),
+			AIO:      host.AIO,
+			Direct:   v.Direct,
+			Discard:  !v.ReadOnly,
+			Serial:   mounts.VolumeSerial(v.mountsVolume(), len(drives)),
+			Why:      fmt.Sprintf("volumes[%d]", i),
+		})
+	}
+	return drives
+}
+
+// path is where the volume's image is on the host.
+func (v *Volume) path(place state.Machine) string {
+	if filepath.IsAbs(v.Image) {
+		return filepath.Clean(v.Image)
+	}
+	return filepath.Join(place.State, v.Image)
+}
+
+func (c *Config) nic(i *Interface) (qemu.NIC, error) {
+	nic := qemu.NIC{MAC: i.MAC}
+	if nic.MAC == "" {
+		nic.MAC = deriveMAC(c.MachineName(), i.ID)
+	}
+	if i.Type != "user" {
+		return nic, fmt.Errorf("type %q is not carried out yet", i.Type)
+	}
+	nic.User = &qemu.UserNet{}
+	for n := range c.ForwardPorts {
+		f := &c.ForwardPorts[n]
+		hostAddr, err := forwardAddr(f.Host.Address)
+		if err != nil {
+			return nic, fmt.Errorf("forwardPorts[%d].host.address: %w", n, err)
+		}
+		guestAddr, err := forwardAddr(f.Guest.Address)
+		if err != nil {
+			return nic, fmt.Errorf("forwardPorts[%d].guest.address: %w", n, err)
+		}
+		if f.Direction() != "host" {
+			return nic, fmt.Errorf("forwardPorts[%d].from: %q is not carried out yet", n, f.Direction())
+		}
+		nic.User.HostForwards = append(nic.User.HostForwards, qemu.HostForward{
+			UDP:      f.Protocol() == "udp",
+			HostAddr: hostAddr, HostPort: uint16(f.Host.Port),
+			GuestAddr: guestAddr, GuestPort: uint16(f.Guest.Port),
+		})
+	}
+	return nic, nil
+}
+
+// forwardAddr parses the address of a forward; the empty one is the zero Addr.
+func forwardAddr(s string) (netip.Addr, error) {
+	if s == "" {
+		return netip.Addr{}, nil
+	}
+	return netip.ParseAddr(s)
+}
+
+// deriveMAC makes an address from the names of machine and interface: locally
+// administered, unicast, and the same on every host and at every start.
+func deriveMAC(machine, id string) string {
+	sum := sha256.Sum256([]byte("mvm:" + machine + "/" + id))
+	return fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4])
+}
+
+// kernelLine is the kernel's command line: what the machine needs first, so that
+// the parameters of the closure and of the definition win.
+func kernelLine(c *Config, m *qemu.Machine, img Image) []string {
+	line := m.KernelParams()
+	if m.Accel == qemu.TCG {
+		// The kernel's own tests of its ciphers take a fifth of a boot that
+		// is translated (measured with Debian's 6.1).
+		line = append(line, "cryptomgr.notests")
+	}
+	line = append(line, img.Params...)
+	line = append(line, c.KernelParams...)
+	if len(img.Init) > 0 {
+		line = append(line, "init="+img.Init[0])
+	}
+	return line
+}

@@ -1,0 +1,65 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/hashicorp/go-multierror"
+
+	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/vm/state"
+	"github.com/mvmrun/mvm/vm/volume"
+)
+
+// volumes makes the images that are to be made and are not there, and checks
+// that the others are.
+func (s *supervisor) volumes(ctx context.Context) error {
+	var wrong *multierror.Error
+	for i := range s.c.Volumes {
+		v := &s.c.Volumes[i]
+		spec := volume.Spec{Path: v.path(s.place), MiB: v.Size, FSType: v.FileSystem(), Label: v.Label, Args: v.MkfsExtraArgs}
+		if !v.CreatesImage() {
+			if err := volume.Exists(spec.Path); err != nil {
+				wrong = multierror.Append(wrong, fmt.Errorf("volumes[%d]: %w", i, err))
+			}
+			continue
+		}
+		made, err := volume.Ensure(ctx, spec)
+		if err != nil {
+			wrong = multierror.Append(wrong, fmt.Errorf("volumes[%d]: %w", i, err))
+		}
+		if made {
+			s.note("made the volume %s (%s, %d MiB)", spec.Path, spec.FSType, spec.MiB)
+		}
+	}
+	if wrong != nil {
+		wrong.ErrorFormat = listErrors
+	}
+	return wrong.ErrorOrNil()
+}
+
+// DetectHost finds out what planning must know of this host. Why is what the
+// user should be told about the accelerator, or "".
+func DetectHost(c *Config, place state.Machine) (host Host, why string, err error) {
+	host = Host{Arch: runtime.GOARCH, Place: place}
+	t := qemu.Type(c.MachineType(host.Arch))
+	switch c.Accelerator() {
+	case "kvm":
+		host.Accel, err = qemu.KVM, qemu.CheckKVM(t)
+	case "tcg":
+		host.Accel = qemu.TCG
+	default:
+		if host.Accel, why = qemu.DetectAccel(t); why != "" {
+			why = "the guest runs slowly, translated by TCG: " + strings.TrimPrefix(why, "use KVM: ")
+		}
+	}
+	if err != nil {
+		return host, "", err
+	}
+	if qemu.IOUring() == nil {
+		host.AIO = "io_uring"
+	}
+	return host, why, nil
+}

@@ -1,0 +1,212 @@
+package vm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/storedisk"
+	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/state"
+)
+
+// Run runs a machine until it ends, and returns how it ended. When ctx ends the
+// machine is stopped, gently first; Run returns when nothing is left of it.
+//
+// The error is for a machine that never ran: a definition, a host or another
+// process stands in its way. It is a [*state.RunningError] when the machine
+// runs already. What could not be taken back after the end is an error too,
+// beside the exit.
+func Run(ctx context.Context, c *Config, o Options) (*control.Exit, error) {
+	place := o.Dirs.Machine(c.MachineName())
+	if err := place.Make(); err != nil {
+		return nil, err
+	}
+	lock, err := place.Lock()
+	if err != nil {
+		return nil, err
+	}
+	var undo undoList
+	undo.add("release the machine's lock", lock.Release)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &supervisor{c: c, o: o, place: place, begin: time.Now(), journal: newJournal(), cancel: cancel}
+	defer cancel(nil)
+	exit, err := s.live(ctx, &undo)
+	return exit, errors.Join(err, undo.run())
+}
+
+// live is the machine's life within its lock.
+func (s *supervisor) live(ctx context.Context, undo *undoList) (*control.Exit, error) {
+	if err := s.moveIn(undo); err != nil {
+		return nil, err
+	}
+	server, err := control.Serve(s.place.Socket(), s)
+	if err != nil {
+		return nil, err
+	}
+	exit, err := s.boot(ctx)
+	if err != nil {
+		exit = control.Exit{Reason: control.NotStarted, Detail: err.Error()}
+		if why := stopWhy(ctx); why != "" && errors.Is(err, context.Canceled) {
+			exit = control.Exit{Reason: control.Stopped}
+			err = nil
+		}
+	}
+	s.end(exit)
+	// Followers get the last event; one that does not take it is left.
+	closeCtx, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer done()
+	if cerr := server.Close(closeCtx); cerr != nil {
+		err = errors.Join(err, fmt.Errorf("close the control socket: %w", cerr))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &exit, nil
+}
+
+// moveIn makes the run-time directory this process's own. What a supervisor
+// that was killed left there is removed: the lock says that it is dead.
+func (s *supervisor) moveIn(undo *undoList) error {
+	if err := s.place.RemoveRuntime(); err != nil {
+		return err
+	}
+	if err := s.place.Make(); err != nil {
+		return err
+	}
+	undo.add("remove the run-time directory", s.place.RemoveRuntime)
+	id, err := state.Self()
+	if err != nil {
+		return err
+	}
+	if err := s.place.WriteIdentity(id); err != nil {
+		return err
+	}
+	s.update(func(st *control.Status) {
+		*st = control.Status{
+			Name: s.c.MachineName(), State: control.Building, PID: id.PID, Started: s.begin,
+			VCPU: s.c.VCPUs(), MemMiB: s.c.MemMiB(), Definition: s.c.File(),
+		}
+	})
+	return nil
+}
+
+// end says how the machine ended, to followers and to the next boot.
+func (s *supervisor) end(exit control.Exit) {
+	s.update(func(st *control.Status) { st.State, st.QEMU, st.Exit = control.Exited, 0, &exit })
+	if b, err := json.MarshalIndent(exit, "", "  "); err == nil {
+		if err := state.WriteFile(s.place.LastExit(), append(b, '\n')); err != nil {
+			s.note("the exit could not be recorded: %v", err)
+		}
+	}
+	s.say(control.Event{State: control.Exited, Message: exitMessage(&exit), Exit: &exit})
+}
+
+func exitMessage(e *control.Exit) string {
+	m := string(e.Reason)
+	if e.Status != nil {
+		m += fmt.Sprintf(", status %d", *e.Status)
+	}
+	if e.Detail != "" {
+		m += ": " + e.Detail
+	}
+	return m
+}
+
+// boot makes what the machine needs, starts it, and watches it to its end.
+func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
+	tsc := qemu.StartTSC()
+	var none control.Exit
+	img, err := s.c.Resolve()
+	if err != nil {
+		return none, err
+	}
+	binary, err := qemu.Find(s.c.QEMUBinary(), qemu.Type(s.c.MachineType(runtime.GOARCH)))
+	if err != nil {
+		return none, err
+	}
+	disk, err := s.storeDisk(ctx)
+	if err != nil {
+		return none, err
+	}
+	if disk != nil {
+		defer disk.Close()
+	}
+
+	s.enter(control.Starting, "store disk %s", diskMessage(disk))
+	if err := s.volumes(ctx); err != nil {
+		return none, err
+	}
+	host, why, err := DetectHost(s.c, s.place)
+	if err != nil {
+		return none, err
+	}
+	if host.Accel == qemu.TCG {
+		host.TSCKHz = tsc.KHz()
+	}
+	machine, plan, err := Plan(s.c, img, host)
+	if err != nil {
+		return none, err
+	}
+	registration := ""
+	if disk != nil {
+		registration = disk.Registration
+	}
+	if err := s.makeInitrd(ctx, img, &machine, plan, registration); err != nil {
+		return none, err
+	}
+	s.update(func(st *control.Status) {
+		st.Accel = string(host.Accel)
+		s.programs = programsOf(img.Init[0])
+	})
+	if why != "" {
+		s.note("%s", why)
+	}
+	return s.watch(ctx, binary, machine, plan)
+}
+
+// storeDisk finds or makes the store disk and leaves a link to it where QEMU
+// is told to look. It returns nil for a machine without one.
+func (s *supervisor) storeDisk(ctx context.Context) (*storedisk.Image, error) {
+	if !s.c.HasStoreDisk() {
+		s.enter(control.Building, "the machine has no store disk")
+		return nil, nil
+	}
+	s.enter(control.Building, "looking for the store disk")
+	cache := &storedisk.Cache{Dir: s.o.Dirs.Cache, Progress: s.o.Progress}
+	closure, err := s.c.Closure(ctx, cache)
+	if err != nil {
+		return nil, err
+	}
+	o := s.c.StoreDiskOptions()
+	o.For = s.place.State
+	disk, err := cache.Build(ctx, closure, o)
+	if err != nil {
+		return nil, err
+	}
+	link := s.place.StoreDisk()
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		disk.Close()
+		return nil, err
+	}
+	if err := os.Symlink(disk.Path, link); err != nil {
+		disk.Close()
+		return nil, err
+	}
+	s.update(func(st *control.Status) { st.StoreDisk = disk.Path })
+	return disk, nil
+}
+
+func diskMessage(d *storedisk.Image) string {
+	if d == nil {
+		return "not wanted"
+	}
+	return fmt.Sprintf("%s in %v", d.Origin, d.Took.Round(time.Millisecond))
+}

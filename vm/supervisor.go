@@ -1,0 +1,159 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/mvmrun/mvm/mounts"
+	"github.com/mvmrun/mvm/mounts/handoff"
+	"github.com/mvmrun/mvm/storedisk"
+	"github.com/mvmrun/mvm/vm/agent"
+	"github.com/mvmrun/mvm/vm/console"
+	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/state"
+)
+
+// Options say how to run a machine. Only Dirs is required.
+type Options struct {
+	Dirs state.Dirs
+
+	// Command is run in the guest when it is ready; the guest is powered off
+	// when the command has ended, and the command's status becomes the
+	// guest's. Nil means that the guest lives for as long as it likes.
+	Command *GuestCommand
+
+	// Console is called with the guest's console when QEMU starts, in a
+	// goroutine that Run waits for. The hub ends with the guest.
+	Console func(*console.Hub)
+
+	// Hurry, when closed, skips what is left of a stop but its last rung.
+	Hurry <-chan struct{}
+
+	// Event is called for every event, in order, from one goroutine.
+	Event func(control.Event)
+
+	// Progress is called while the store disk is made.
+	Progress func(storedisk.Progress)
+}
+
+// A GuestCommand is what to run in a guest, and where its input comes from and its
+// output goes. Nil means nothing.
+type GuestCommand struct {
+	handoff.Exec
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// A supervisor runs one machine, once. Its methods are what the control socket
+// may ask for; [Run] is its life.
+type supervisor struct {
+	c       *Config
+	o       Options
+	place   state.Machine
+	begin   time.Time
+	journal *journal
+	cancel  context.CancelCauseFunc // a stop was asked for
+	emit    sync.Mutex              // keeps events in one order for everyone
+
+	mu       sync.Mutex
+	status   control.Status
+	agent    *agent.Client
+	programs string
+}
+
+var _ control.Machine = (*supervisor)(nil)
+
+// A stopRequest is the cause of a context that ends because somebody asked for
+// the machine's end.
+type stopRequest struct{ why string }
+
+func (r stopRequest) Error() string { return r.why }
+
+// Stop asks the machine to end.
+func (s *supervisor) Stop(why string) { s.cancel(stopRequest{why}) }
+
+// Follow calls f for each event.
+func (s *supervisor) Follow(ctx context.Context, f func(control.Event) error) error {
+	return s.journal.follow(ctx, f)
+}
+
+// Status is the machine as it is now.
+func (s *supervisor) Status() control.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+// Exec starts a command in the guest. Unless it says otherwise it is looked up
+// where NixOS has programs, the system's own first: a guest is ready before its
+// init has made the links.
+func (s *supervisor) Exec(ctx context.Context, e handoff.Exec) (*agent.Session, error) {
+	s.mu.Lock()
+	a, st, programs := s.agent, s.status.State, s.programs
+	s.mu.Unlock()
+	if st != control.Ready {
+		return nil, fmt.Errorf("the guest is %s, not ready", st)
+	}
+	e.Env = append([]string{"PATH=" + programs + guestPath}, e.Env...)
+	return a.Start(ctx, e)
+}
+
+// guestPath is where a guest's programs may be, NixOS's places first.
+const guestPath = "/run/wrappers/bin:/run/current-system/sw/bin:" +
+	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// programsOf is the search path of the system whose init this is, with a colon
+// at its end: NixOS lays out a system with its programs in sw.
+func programsOf(init string) string {
+	dir := path.Dir(init)
+	if path.Dir(dir) != mounts.StorePath {
+		return ""
+	}
+	return path.Join(dir, "sw/bin") + ":"
+}
+
+func (s *supervisor) update(f func(*control.Status)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.status)
+}
+
+// enter moves to a state and says why. A machine never goes back.
+func (s *supervisor) enter(st control.State, format string, args ...any) {
+	s.update(func(status *control.Status) { status.State = st })
+	s.say(control.Event{State: st, Message: fmt.Sprintf(format, args...)})
+}
+
+// note says something without a change of state.
+func (s *supervisor) note(format string, args ...any) {
+	s.say(control.Event{State: s.Status().State, Message: fmt.Sprintf(format, args...)})
+}
+
+func (s *supervisor) say(e control.Event) {
+	s.emit.Lock()
+	defer s.emit.Unlock()
+	e.Time = time.Now()
+	s.journal.add(e)
+	if s.o.Event != nil {
+		s.o.Event(e)
+	}
+}
+
+// stopWhy returns why ctx ended: because a stop was asked for, or for its own
+// reason.
+func stopWhy(ctx context.Context) string {
+	err := context.Cause(ctx)
+	var r stopRequest
+	switch {
+	case errors.As(err, &r):
+		return r.why
+	case err == nil:
+		return ""
+	}
+	return err.Error()
+}

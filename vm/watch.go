@@ -1,0 +1,352 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mvmrun/mvm/mounts"
+	"github.com/mvmrun/mvm/mounts/handoff"
+	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/vm/agent"
+	"github.com/mvmrun/mvm/vm/console"
+	"github.com/mvmrun/mvm/vm/control"
+)
+
+const (
+	// consoleLimit is when the console's log turns over. A boot writes about
+	// 30 KiB, so this is weeks of an ordinary guest.
+	consoleLimit = 4 << 20
+
+	// failedGrace is how long a guest that said it cannot boot may take to
+	// power itself off.
+	failedGrace = 10 * time.Second
+)
+
+// A watcher looks after one run of QEMU. Its loop is the only one that decides
+// anything; what it starts beside it only reports back.
+type watcher struct {
+	s     *supervisor
+	plan  mounts.Plan
+	proc  *qemu.Process
+	hub   *console.Hub
+	agent *agent.Client
+	facts facts
+
+	ladder  chan []climbed     // the ladder that is being climbed, or nil
+	command chan commandResult // the command that runs in the guest, or nil
+	wg      sync.WaitGroup     // ladder and command
+	cancel  context.CancelFunc // ends the command
+	exited  <-chan struct{}    // QEMU is gone
+	ready   <-chan time.Time   // the guest has been given enough time
+	events  <-chan agent.Event // what the guest says of itself
+}
+
+type commandResult struct {
+	exited handoff.Exited
+	err    error
+}
+
+// watch starts QEMU and looks after it until it is gone.
+func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, plan mounts.Plan) (control.Exit, error) {
+	log, err := console.OpenLog(s.place.ConsoleLog(), consoleLimit)
+	if err != nil {
+		return control.Exit{}, err
+	}
+	defer log.Close()
+	o := qemu.StartOptions{Binary: binary, Dir: "/"}
+	if s.c.NamesProcess() {
+		o.Argv0 = "microvm@" + m.Name
+	}
+	proc, err := qemu.Start(ctx, m, o)
+	if err != nil {
+		if why := stopWhy(ctx); why != "" && errors.Is(err, context.Cause(ctx)) {
+			return control.Exit{Reason: control.Stopped}, nil
+		}
+		return control.Exit{}, err
+	}
+	w := &watcher{s: s, plan: plan, proc: proc, exited: proc.Done()}
+	s.update(func(st *control.Status) { st.QEMU = proc.PID() })
+
+	var readers sync.WaitGroup
+	if c := proc.Console(); c != nil {
+		w.hub = console.NewHub(c, log)
+		if s.o.Console != nil {
+			readers.Go(func() { s.o.Console(w.hub) })
+		}
+	}
+	w.agent = agent.New(proc.Agent())
+	w.events = w.agent.Events()
+	s.mu.Lock()
+	s.agent = w.agent
+	s.mu.Unlock()
+
+	w.run(ctx)
+
+	// QEMU is gone, so everything below ends by itself.
+	proc.Close()
+	w.agent.Close()
+	if w.hub != nil {
+		<-w.hub.Done()
+		w.facts.console = w.hub.Tail()
+		if err := w.hub.LogErr(); err != nil {
+			s.note("the console's log is incomplete: %v", err)
+		}
+	}
+	readers.Wait()
+	return w.judge(), nil
+}
+
+// run lets the guest run, and returns when QEMU is gone and everything that was
+// started here has ended.
+func (w *watcher) run(ctx context.Context) {
+	ctx, w.cancel = context.WithCancel(ctx)
+	defer w.wg.Wait()
+	defer w.cancel()
+	if limit := w.s.c.ReadyLimit(); limit > 0 {
+		t := time.NewTimer(limit)
+		defer t.Stop()
+		w.ready = t.C
+	}
+	w.s.enter(control.Booting, "QEMU %v runs as process %d", w.proc.QMP().Version(), w.proc.PID())
+	if err := w.proc.QMP().Cont(ctx); err != nil && ctx.Err() == nil {
+		w.s.note("the guest could not be started: %v", err)
+		w.climb(w.force())
+	}
+	stop := ctx.Done()
+	for {
+		select {
+		case <-stop:
+			stop = nil
+			w.stopAsked(ctx)
+		case ev, ok := <-w.events:
+			if !ok {
+				w.agentGone()
+				continue
+			}
+			w.guestSays(ctx, ev)
+		case <-w.ready:
+			w.ready = nil
+			w.facts.timeout = w.s.c.ReadyLimit()
+			w.s.enter(control.Stopping, "the guest was not ready within %v", w.facts.timeout)
+			w.climb(w.force())
+		case r := <-w.command:
+			w.command = nil
+			w.commandEnded(r)
+		case tried := <-w.ladder:
+			w.ladder = nil
+			w.facts.tried = tried
+			w.stubborn(tried)
+		case <-w.exited:
+			w.last(ctx)
+			return
+		}
+	}
+}
+
+// last collects what was still on its way when QEMU ended.
+func (w *watcher) last(ctx context.Context) {
+	if w.events != nil {
+		for ev := range w.events {
+			w.guestSays(ctx, ev)
+		}
+	}
+	w.cancel()
+	if w.ladder != nil {
+		w.facts.tried = <-w.ladder
+	}
+	if w.command != nil {
+		w.commandEnded(<-w.command)
+	}
+}
+
+// guestSays acts on what the guest says of itself.
+func (w *watcher) guestSays(ctx context.Context, ev agent.Event) {
+	switch {
+	case ev.Hello != nil:
+		w.s.update(func(st *control.Status) { st.Kernel = harmless([]byte(ev.Hello.Kernel)) })
+	case ev.Failed != nil && w.facts.failed == nil:
+		w.facts.failed = ev.Failed
+		w.ready = nil
+		w.s.enter(control.Stopping, "the guest cannot boot")
+		w.climb(append([]rung{{"its own power off", failedGrace, func(context.Context) error { return nil }}}, w.force()...))
+	case ev.Ready != nil && !w.facts.ready:
+		w.guestReady(ctx, ev.Ready)
+	case ev.Exit != nil:
+		w.facts.status = &ev.Exit.Status
+		w.s.note("the guest's exit status is %d", ev.Exit.Status)
+	}
+}
+
+// guestReady checks what the guest mounted and starts the command, if any.
+func (w *watcher) guestReady(ctx context.Context, r *handoff.Ready) {
+	w.facts.ready, w.ready = true, nil
+	if err := verify(w.plan, r.MountInfo); err != nil {
+		w.facts.mismatch = err.Error()
+		w.s.enter(control.Stopping, "the guest's mounts are not those of the plan")
+		w.climb(w.force())
+		return
+	}
+	if w.ladder != nil {
+		return // it is on its way out
+	}
+	after := time.Since(w.s.begin)
+	w.s.update(func(st *control.Status) { st.ReadyAfter = after })
+	w.s.enter(control.Ready, "ready after %.2f s", after.Seconds())
+	if w.s.o.Command != nil {
+		w.command = make(chan commandResult, 1)
+		w.wg.Go(func() { w.command <- w.runCommand(ctx) })
+	}
+}
+
+// verify compares the guest's mounts with the plan.
+func verify(plan mounts.Plan, mountinfo string) error {
+	actual, err := mounts.ParseMountInfo(mountinfo)
+	if err != nil {
+		return fmt.Errorf("its report of what is mounted: %w", err)
+	}
+	var differ []string
+	for _, d := range plan.Compare(actual) {
+		differ = append(differ, d.String())
+	}
+	if len(differ) == 0 {
+		return nil
+	}
+	return errors.New(harmless([]byte(strings.Join(differ, "\n"))))
+}
+
+// agentGone notes that the guest's agent hung up while the guest lives.
+func (w *watcher) agentGone() {
+	w.events = nil
+	if err := w.agent.Err(); !errors.Is(err, io.EOF) && !errors.Is(err, agent.ErrClosed) && !errors.Is(err, os.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
+		w.facts.agentErr = err
+		w.s.note("the guest's agent is not heard any more: %v", err)
+	}
+}
+
+func (w *watcher) runCommand(ctx context.Context) commandResult {
+	c := w.s.o.Command
+	session, err := w.s.Exec(ctx, c.Exec)
+	if err != nil {
+		return commandResult{err: err}
+	}
+	exited, err := session.Run(ctx, c.Stdin, c.Stdout, c.Stderr)
+	return commandResult{exited, err}
+}
+
+// commandEnded makes the command's status the guest's, and ends the guest.
+func (w *watcher) commandEnded(r commandResult) {
+	switch {
+	case w.facts.stopWhy != "":
+		return // it was stopped with the machine
+	case r.err != nil:
+		w.facts.commandErr = fmt.Errorf("%s: %w", w.s.o.Command.Argv[0], r.err)
+	default:
+		w.facts.status = &r.exited.Code
+		w.facts.commandText = harmless([]byte(r.exited.Err))
+	}
+	if w.ladder != nil || w.facts.commandDone {
+		return
+	}
+	w.facts.commandDone = true
+	w.s.enter(control.Stopping, "the command ended with status %d", r.exited.Code)
+	w.climb(w.gentle())
+}
+
+// stopAsked begins to stop the machine.
+func (w *watcher) stopAsked(ctx context.Context) {
+	w.facts.stopWhy, w.ready = stopWhy(ctx), nil
+	if w.ladder != nil {
+		return
+	}
+	w.s.enter(control.Stopping, "%s", w.facts.stopWhy)
+	if w.facts.ready {
+		w.climb(w.gentle())
+	} else {
+		// Nothing of the guest's runs yet, so there is nothing to ask.
+		w.climb(w.force())
+	}
+}
+
+func (w *watcher) climb(rungs []rung) {
+	if w.ladder != nil {
+		return
+	}
+	ladder := make(chan []climbed, 1)
+	w.ladder = ladder
+	w.wg.Go(func() {
+		ladder <- climb(context.Background(), rungs, w.exited, w.s.o.Hurry, func(r rung) {
+			w.s.note("stop: %s, for at most %v", r.name, r.grace)
+		})
+	})
+}
+
+// stubborn says what did not work. A QEMU that survives SIGKILL is stuck in the
+// kernel; all that can be done is to wait for it.
+func (w *watcher) stubborn(tried []climbed) {
+	for _, c := range tried {
+		if c.err != nil {
+			w.s.note("stop: %s: %v", c.rung, c.err)
+		}
+	}
+	select {
+	case <-w.exited:
+	default:
+		w.s.note("QEMU, process %d, does not end even when killed; waiting for the kernel", w.proc.PID())
+	}
+}
+
+// gentle is the whole ladder, within the definition's stop limit.
+func (w *watcher) gentle() []rung {
+	limit := w.s.c.StopLimit()
+	q := w.proc.QMP()
+	return append([]rung{
+		{rungAgent, limit * 2 / 3, func(ctx context.Context) error { return w.agent.Poweroff(ctx, false) }},
+		{rungButton, limit / 3, func(ctx context.Context) error {
+			// Some guests miss the first press while they wake up.
+			if err := q.SystemPowerdown(ctx); err != nil {
+				return err
+			}
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-ctx.Done():
+				return nil
+			}
+			return q.SystemPowerdown(ctx)
+		}},
+	}, w.force()...)
+}
+
+// force is the part of the ladder that asks nobody. QEMU answers quit within
+// tens of milliseconds unless it is stuck.
+func (w *watcher) force() []rung {
+	return []rung{
+		{rungQuit, 5 * time.Second, w.proc.QMP().Quit},
+		{rungTerm, 2 * time.Second, func(context.Context) error { return w.proc.Signal(syscall.SIGTERM) }},
+		{rungKill, 5 * time.Second, func(context.Context) error { return w.proc.Signal(syscall.SIGKILL) }},
+	}
+}
+
+// judge says how the machine ended.
+func (w *watcher) judge() control.Exit {
+	f := &w.facts
+	end := w.proc.Ending()
+	f.panicked = end.Panic != nil
+	if end.Shutdown != nil {
+		f.reason = end.Shutdown.Reason
+	}
+	f.stderr = []byte(w.proc.Stderr())
+	if err := w.proc.Err(); err != nil {
+		f.qemuErr = err
+		if he := (*qemu.HostError)(nil); errors.As(err, &he) {
+			f.qemuHint = he.Hint
+		}
+	}
+	return f.judge()
+}
