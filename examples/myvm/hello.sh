@@ -15,9 +15,10 @@ for disk in /sys/block/vd*; do
   [ -e "$disk/size" ] || continue
   read -r sectors <"$disk/size"
   read -r readonly <"$disk/ro"
-  access=read-write
-  [ "$readonly" = 0 ] || access=read-only
-  echo "  disk    ${disk##*/}, serial \"$(cat "$disk/serial")\", $((sectors / 2048)) MiB, $access"
+  # A store disk is sparse: its size says how far apart things lie, not how big.
+  size="$((sectors / 2048)) MiB"
+  [ "$readonly" = 0 ] || size=read-only
+  echo "  disk    ${disk##*/}, serial \"$(cat "$disk/serial")\", $size"
 done
 
 awk '{ kib[$1] = $2 }
