@@ -12,8 +12,8 @@ import (
 	"github.com/mvmrun/mvm/mounts/handoff"
 )
 
-// A command is a program running for the host, the leader of a session and of
-// a process group of its own.
+// A command is a program running for the host, in a session and a process group
+// of its own.
 type command struct {
 	stdin  *input
 	window *window
@@ -22,9 +22,11 @@ type command struct {
 	tty     *os.File // the terminal's other side, or nil; then in is the same
 	outputs []output
 
-	mu     sync.Mutex
-	pid    int
-	reaped bool // the pid may be somebody else's
+	leader *leader // of the terminal's session, or nil
+
+	mu   sync.Mutex
+	pid  int  // of the process, and of its group
+	gone bool // the pid may be somebody else's
 }
 
 // An output is one stream from a command to the host.
@@ -56,6 +58,9 @@ func (c *command) run(send send) int {
 		_ = out.SetReadDeadline(past)
 	}
 	pumps.Wait()
+	if c.leader != nil {
+		c.leader.release()
+	}
 	c.stdin.close()
 	_ = c.in.SetWriteDeadline(past)
 	feeder.Wait()
@@ -130,20 +135,33 @@ func (c *command) endInput() {
 func (c *command) wait() int {
 	// First without reaping, so that signal never hits a pid that has passed
 	// to another process.
-	_ = retry(func() error {
-		return unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.reaped = true
-	var ws unix.WaitStatus
-	if err := retry(func() error { _, err := unix.Wait4(c.pid, &ws, 0, nil); return err }); err != nil {
+	if c.leader == nil {
+		awaitExit(c.pid)
+	} else if err := c.leader.ended(); err != nil {
+		c.forget()
 		return 255
+	}
+	c.forget()
+	var ws unix.WaitStatus
+	if c.leader == nil {
+		ws = reap(c.pid)
+	} else {
+		var err error
+		if ws, err = c.leader.status(); err != nil {
+			return 255
+		}
 	}
 	if ws.Signaled() {
 		return 128 + int(ws.Signal())
 	}
 	return ws.ExitStatus()
+}
+
+// forget ends the time in which the command can be signalled.
+func (c *command) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
 }
 
 // signal sends a signal to the command's process group, if it is still there.
@@ -153,7 +171,7 @@ func (c *command) signal(number int) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.reaped {
+	if !c.gone {
 		_ = unix.Kill(-c.pid, syscall.Signal(number))
 	}
 }

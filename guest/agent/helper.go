@@ -104,6 +104,10 @@ func ParseStatus(args []string) (int, error) {
 // not say so; the agent powers the guest off in both cases. An error means
 // that there is no agent to do either.
 func Poweroff(status int) (noted bool, err error) {
+	return askPoweroff(filepath.Join(handoff.RunDir, socketName), status)
+}
+
+func askPoweroff(socket string, status int) (noted bool, err error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false, err
@@ -111,7 +115,7 @@ func Poweroff(status int) (noted bool, err error) {
 	defer unix.Close(fd)
 	limit := unix.NsecToTimeval(int64(helperLimit))
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: filepath.Join(handoff.RunDir, socketName)}); err != nil {
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
 		return false, fmt.Errorf("reach mvm's agent: %w", err)
 	}
 	if _, err := unix.Write(fd, []byte{byte(status)}); err != nil {

@@ -36,9 +36,7 @@ type Inheritance struct {
 // Main is the agent's process. It returns only when there is nothing left to
 // do: init could not be executed, and the host was told.
 func Main(uptime func() int64) error {
-	// A closed pipe is an error to handle, and signals meant for everybody
-	// ("kill -1") are not for the agent.
-	signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
+	outlive()
 	debug.SetMemoryLimit(64 << 20)
 	if err := os.Chdir("/"); err != nil {
 		return err
@@ -76,6 +74,14 @@ func Main(uptime func() int64) error {
 		go a.answer(l) // ends with the process
 	}
 	return a.serveForever(newPort(portFD), heir.Hello)
+}
+
+// outlive makes this process deaf to signals that are meant for everybody
+// ("kill -1"), and a closed pipe an error to handle. They are caught and not
+// ignored: what is ignored stays so in the commands that are started.
+func outlive() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE,
+		syscall.SIGTTOU, syscall.SIGTTIN, syscall.SIGTSTP)
 }
 
 // inherit reads the pipe to its end, which is the moment when init is executed.

@@ -86,25 +86,32 @@ func now(reboot bool) {
 
 // hold stops process 1 where it is. Signals do not: process 1 is immune to
 // SIGSTOP. A tracer can, and the stop lasts as long as the tracing thread,
-// which is why that is never given back.
+// which is why that stays.
 func hold() {
 	held := make(chan struct{})
 	go func() { // ends with the guest
 		runtime.LockOSThread()
-		defer close(held)
-		if err := unix.PtraceSeize(1); err != nil {
-			return
-		}
-		if err := unix.PtraceInterrupt(1); err != nil {
-			return
-		}
-		var ws unix.WaitStatus
-		_ = retry(func() error { _, err := unix.Wait4(1, &ws, unix.WALL, nil); return err })
+		trace(1)
+		close(held)
+		select {}
 	}()
 	select {
 	case <-held:
 	case <-time.After(time.Second): // it sleeps in the kernel: it does nothing anyway
 	}
+}
+
+// trace stops a process, from a thread that is to stay its tracer. It is best
+// effort: a process that cannot be held is one that may end early.
+func trace(pid int) {
+	if unix.PtraceSeize(pid) != nil || unix.PtraceInterrupt(pid) != nil {
+		return
+	}
+	_ = retry(func() error {
+		var ws unix.WaitStatus
+		_, err := unix.Wait4(pid, &ws, unix.WALL, nil)
+		return err
+	})
 }
 
 // awaitOthers waits until no process but process 1, the kernel's threads and

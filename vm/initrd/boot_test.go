@@ -277,7 +277,7 @@ func (m *machine) exec(e handoff.Exec, stdin string) (string, handoff.Exited) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	var out bytes.Buffer
+	var out console
 	exited, err := s.Run(m.ctx, strings.NewReader(stdin), &out, &out)
 	if err != nil {
 		m.t.Fatal(err)
