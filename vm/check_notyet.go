@@ -40,8 +40,6 @@ var notYet = []struct {
 	{"extraArgsScript", func(c *Config, _ int) bool { return c.ExtraArgsScript != "" }},
 	{"registerWithMachined", func(c *Config, _ int) bool { return c.RegisterWithMachined }},
 	{"restart", func(c *Config, _ int) bool { return c.RestartPolicy() != "never" }},
-	{"readyTimeout", func(c *Config, _ int) bool { return c.ReadyTimeout != nil }},
-	{"stopTimeout", func(c *Config, _ int) bool { return c.StopTimeout != nil }},
 	{"autostart", func(c *Config, _ int) bool { return c.Autostart }},
 }
 

@@ -1,0 +1,72 @@
+package vm
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mvmrun/mvm/mounts/handoff"
+	"github.com/mvmrun/mvm/vm/control"
+)
+
+func TestEveryEndHasItsReason(t *testing.T) {
+	const panicked = "[    3.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300\r\n[    3.2] CPU: 0\r\n"
+	three := 3
+	tests := []struct {
+		name   string
+		f      facts
+		want   control.Reason
+		detail string // a part of it; "" is none at all
+		hint   string
+	}{
+		{name: "the guest powers itself off", f: facts{ready: true, reason: "guest-shutdown"}, want: control.GuestPoweroff},
+		{name: "and reports a status", f: facts{ready: true, reason: "guest-shutdown", status: &three}, want: control.GuestPoweroff},
+		{name: "the guest reboots", f: facts{ready: true, reason: "guest-reset"}, want: control.GuestReboot},
+		{name: "mvm-init fails", f: facts{reason: "guest-shutdown", failed: &handoff.Failed{Op: "mount erofs on /nix/store", Err: "structure needs cleaning"}},
+			want: control.GuestFailed, detail: "guest: mount erofs on /nix/store: structure needs cleaning", hint: "mvm store verify"},
+		{name: "and its words are made harmless", f: facts{failed: &handoff.Failed{Op: "mount \x1b[2J", Err: "x"}},
+			want: control.GuestFailed, detail: "guest: mount ?[2J: x"},
+		{name: "mvm-init fails while it is stopped", f: facts{stopWhy: "^C", failed: &handoff.Failed{Op: "exec /init", Err: "no such file"}},
+			want: control.GuestFailed, detail: "exec /init", hint: "init in the definition"},
+		{name: "QEMU saw the panic", f: facts{ready: true, panicked: true, reason: "guest-panic"}, want: control.GuestPanic, detail: "kernel panic"},
+		{name: "only the console saw it", f: facts{ready: true, reason: "guest-reset", console: []byte(panicked)},
+			want: control.GuestPanic, detail: "Attempted to kill init", hint: "init exited with status 3"},
+		{name: "init was killed", f: facts{ready: true, reason: "guest-reset", console: []byte("Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b")},
+			want: control.GuestPanic, detail: "kill init", hint: "signal 11"},
+		{name: "an old panic on the console of a clean end", f: facts{ready: true, reason: "guest-shutdown", console: []byte(panicked)}, want: control.GuestPoweroff},
+		{name: "stopped", f: facts{ready: true, stopWhy: "^C", reason: "guest-shutdown", tried: []climbed{{rungAgent, nil}}}, want: control.Stopped},
+		{name: "stopped by force", f: facts{ready: true, stopWhy: "^C", reason: "host-qmp-quit", tried: []climbed{{rungAgent, errors.New("no end")}, {rungQuit, nil}}},
+			want: control.Killed, detail: "qmp quit ended it", hint: "stopTimeout"},
+		{name: "stopped while it booted", f: facts{stopWhy: "^C", reason: "host-qmp-quit", tried: []climbed{{rungQuit, nil}}}, want: control.Stopped},
+		{name: "killed while it is stopped", f: facts{ready: true, stopWhy: "^C", qemuErr: errors.New("QEMU was ended by signal 9"), tried: []climbed{{rungQuit, errors.New("no end")}, {rungKill, nil}}},
+			want: control.Killed, detail: "SIGKILL ended it"},
+		{name: "not ready in time", f: facts{timeout: time.Minute, reason: "host-qmp-quit", tried: []climbed{{rungQuit, nil}}}, want: control.ReadyTimeout, detail: "within 1m0s"},
+		{name: "QEMU crashes", f: facts{ready: true, qemuErr: errors.New("QEMU was ended by signal 11")}, want: control.QEMUError, detail: "signal 11"},
+		{name: "somebody else quits QEMU", f: facts{ready: true, reason: "host-signal"}, want: control.QEMUError, detail: "host-signal"},
+		{name: "powered off before it was ready", f: facts{reason: "guest-shutdown"}, want: control.GuestFailed, detail: "before it was ready"},
+		{name: "mounts differ", f: facts{ready: true, mismatch: "/nix/store is not mounted", tried: []climbed{{rungQuit, nil}}}, want: control.GuestFailed, detail: "/nix/store is not mounted"},
+		{name: "the command is not found", f: facts{ready: true, commandText: "nonsense: command not found", reason: "guest-shutdown"}, want: control.GuestPoweroff, detail: "nonsense"},
+		{name: "the command is lost", f: facts{ready: true, commandErr: errors.New("sh: agent channel is closed"), reason: "guest-reset"}, want: control.GuestFailed, detail: "agent channel"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := tt.f.judge()
+			if got.Reason != tt.want {
+				t.Errorf("reason %q; want %q", got.Reason, tt.want)
+			}
+			if !strings.Contains(got.Detail, tt.detail) || (got.Detail == "") != (tt.detail == "") {
+				t.Errorf("detail %q; want %q", got.Detail, tt.detail)
+			}
+			if !strings.Contains(got.Hint, tt.hint) {
+				t.Errorf("hint %q; want %q", got.Hint, tt.hint)
+			}
+			if got.Status != tt.f.status {
+				t.Errorf("status %v; want %v", got.Status, tt.f.status)
+			}
+			if got.Detail == "" && got.Evidence != (control.Evidence{}) {
+				t.Errorf("an end without trouble has evidence: %+v", got.Evidence)
+			}
+		})
+	}
+}
