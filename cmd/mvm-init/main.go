@@ -2,9 +2,8 @@
 // planned, leaves an agent behind, and executes the guest's own init; see
 // package guest.
 //
-// It is four programs in one file, told apart by argv[0]: process 1, the agent
-// that process 1 starts, the leader of a terminal's session that the agent
-// starts, and /run/mvm/poweroff.
+// It is three programs in one file, told apart by argv[0]: process 1, the
+// agent that process 1 starts, and /run/mvm/poweroff.
 package main
 
 import (
@@ -26,11 +25,6 @@ func main() {
 	case name == agent.ProcessName:
 		if err := agent.Main(func() int64 { return guest.Uptime().Milliseconds() }); err != nil {
 			kmsg.Print(kmsg.Critical, "agent: %v", err)
-			os.Exit(1)
-		}
-	case name == agent.LeaderName:
-		if err := agent.Lead(os.Args[1:]); err != nil {
-			kmsg.Print(kmsg.Notice, "terminal: %v", err)
 			os.Exit(1)
 		}
 	case name == filepath.Base(handoff.PoweroffPath):

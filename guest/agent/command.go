@@ -12,8 +12,8 @@ import (
 	"github.com/mvmrun/mvm/mounts/handoff"
 )
 
-// A command is a program running for the host, in a session and a process group
-// of its own.
+// A command is a program running for the host, the leader of a session and of
+// a process group of its own.
 type command struct {
 	stdin  *input
 	window *window
@@ -21,8 +21,6 @@ type command struct {
 	in      *os.File // what its standard input is written to
 	tty     *os.File // the terminal's other side, or nil; then in is the same
 	outputs []output
-
-	leader *leader // of the terminal's session, or nil
 
 	mu   sync.Mutex
 	pid  int  // of the process, and of its group
@@ -58,9 +56,6 @@ func (c *command) run(send send) int {
 		_ = out.SetReadDeadline(past)
 	}
 	pumps.Wait()
-	if c.leader != nil {
-		c.leader.release()
-	}
 	c.stdin.close()
 	_ = c.in.SetWriteDeadline(past)
 	feeder.Wait()
@@ -135,33 +130,20 @@ func (c *command) endInput() {
 func (c *command) wait() int {
 	// First without reaping, so that signal never hits a pid that has passed
 	// to another process.
-	if c.leader == nil {
-		awaitExit(c.pid)
-	} else if err := c.leader.ended(); err != nil {
-		c.forget()
-		return 255
-	}
-	c.forget()
+	_ = retry(func() error {
+		return unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
 	var ws unix.WaitStatus
-	if c.leader == nil {
-		ws = reap(c.pid)
-	} else {
-		var err error
-		if ws, err = c.leader.status(); err != nil {
-			return 255
-		}
+	if err := retry(func() error { _, err := unix.Wait4(c.pid, &ws, 0, nil); return err }); err != nil {
+		return 255
 	}
 	if ws.Signaled() {
 		return 128 + int(ws.Signal())
 	}
 	return ws.ExitStatus()
-}
-
-// forget ends the time in which the command can be signalled.
-func (c *command) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.gone = true
 }
 
 // signal sends a signal to the command's process group, if it is still there.

@@ -13,18 +13,6 @@ import (
 	"github.com/mvmrun/mvm/mounts/handoff"
 )
 
-// TestMain is also the terminal's leader, as the agent starts it: by running
-// its own program again under that name.
-func TestMain(m *testing.M) {
-	if os.Args[0] == LeaderName {
-		if err := Lead(os.Args[1:]); err != nil {
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
 // limit is a deadline against hanging, not a claim.
 const limit = time.Minute
 

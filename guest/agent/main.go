@@ -80,8 +80,7 @@ func Main(uptime func() int64) error {
 // ("kill -1"), and a closed pipe an error to handle. They are caught and not
 // ignored: what is ignored stays so in the commands that are started.
 func outlive() {
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE,
-		syscall.SIGTTOU, syscall.SIGTTIN, syscall.SIGTSTP)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
 }
 
 // inherit reads the pipe to its end, which is the moment when init is executed.

@@ -66,16 +66,12 @@ func start(e handoff.Exec) (*command, error) {
 	for i, f := range theirs {
 		fds[i] = f.Fd() // which makes it block, as a program expects
 	}
-	if e.TTY != nil {
-		c.leader, c.pid, err = startLeader(path, e.Argv, env, dir, fds[0])
-	} else {
-		c.pid, err = syscall.ForkExec(path, e.Argv, &syscall.ProcAttr{
-			Dir:   dir,
-			Env:   env,
-			Files: fds,
-			Sys:   &syscall.SysProcAttr{Setsid: true},
-		})
-	}
+	c.pid, err = syscall.ForkExec(path, e.Argv, &syscall.ProcAttr{
+		Dir:   dir,
+		Env:   env,
+		Files: fds,
+		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: e.TTY != nil, Ctty: 0},
+	})
 	if err != nil {
 		c.in.Close()
 		for _, out := range c.outputs {
