@@ -76,14 +76,10 @@ func hidden(path, suffix string) string {
 // next Build notices. [Cache.Settle] makes it last.
 func (c *Cache) Build(ctx context.Context, cl *Closure, o Options) (*Image, error) {
 	start := time.Now()
-	if err := o.check(); err != nil {
-		return nil, err
-	}
-	stamp, err := cl.stamp(ctx)
+	j, err := newJob(ctx, c, cl, o)
 	if err != nil {
 		return nil, err
 	}
-	j := &job{cache: c, closure: cl, opts: o, key: newKey(cl, &o), stamp: stamp}
 	j.path = filepath.Join(c.Dir, j.key.file())
 
 	img, err := c.find(j)
@@ -108,36 +104,23 @@ func (c *Cache) build(ctx context.Context, j *job) (*Image, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := lockFile(ctx, hidden(j.path, lockSuffix), func(pid int) {
-		c.log().Info("waiting for another builder of the same store disk", "pid", pid, "digest", j.key.digest())
-		c.report(Progress{Stage: "waiting", Paths: len(j.closure.Names), Owner: pid})
-	})
+	unlock, err := j.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer lock.unlock()
+	defer unlock()
 	if img, err := c.find(j); img != nil || err != nil {
 		return img, err
 	}
 	c.sweep()
-	j.lock, j.temp = lock.f, hidden(j.path, tempSuffix)
-	// A temporary file of this name is a dead builder's: the lock says so.
-	if err := os.RemoveAll(j.temp); err != nil {
-		return nil, err
-	}
-	img, err := j.produce(ctx)
-	if err != nil {
-		os.Remove(j.temp)
-		return nil, err
-	}
-	return img, nil
+	return j.produce(ctx)
 }
 
 // adopt does what every Build owes its caller, whoever made the image.
 func (c *Cache) adopt(ctx context.Context, j *job, img *Image) error {
-	// Collection goes by the record's access: see [Cache.GC]. Where the cache
-	// is read-only there is nobody to collect and nothing to remember.
-	err := touch(j.path+recordSuffix, time.Now())
+	// Where the cache is read-only there is nothing to remember.
+	now := time.Now()
+	err := os.Chtimes(j.path+recordSuffix, now, now) // when it was last wanted
 	if j.opts.For != "" && (err == nil || readOnly(err)) {
 		err = c.setRef(j.opts.For, filepath.Base(j.path))
 	}
@@ -147,15 +130,6 @@ func (c *Cache) adopt(ctx context.Context, j *job, img *Image) error {
 	if j.opts.Registration {
 		img.Registration, err = j.registration(ctx)
 		return err
-	}
-	return nil
-}
-
-// touch sets the access time of path and leaves the modification time.
-func touch(path string, now time.Time) error {
-	ts := []unix.Timespec{unix.NsecToTimespec(now.UnixNano()), {Nsec: unix.UTIME_OMIT}}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, 0); err != nil {
-		return &fs.PathError{Op: "touch", Path: path, Err: err}
 	}
 	return nil
 }

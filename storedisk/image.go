@@ -90,9 +90,9 @@ func lease(path string) (*os.File, *record, error) {
 }
 
 func leased(f *os.File, path string) (*record, error) {
-	err := flock(f, unix.LOCK_SH|unix.LOCK_NB)
+	err := share(f)
 	if errors.Is(err, errLocked) {
-		return nil, nil // it is being made into another one
+		return nil, nil // it is being made into another one, or removed
 	}
 	if err != nil || !sameFile(f, path) {
 		return nil, err

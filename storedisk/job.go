@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A job is one image being made.
@@ -22,7 +20,20 @@ type job struct {
 	stamp   string   // of the closure's sources
 	path    string   // where the image goes
 	temp    string   // where it is made: beside path
-	lock    *os.File // held by whoever writes to temp; nil outside a cache
+	packed  bool     // an erofs image is to have no holes
+	lock    *os.File // held by whoever writes to temp
+}
+
+// newJob checks options and closure.
+func newJob(ctx context.Context, c *Cache, cl *Closure, o Options) (*job, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	stamp, err := cl.stamp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &job{cache: c, closure: cl, opts: o, key: newKey(cl, &o), stamp: stamp}, nil
 }
 
 // A product is what a format made.
@@ -32,22 +43,52 @@ type product struct {
 	origin Origin
 }
 
-// produce makes the image at j.temp and puts it in its place. The caller has
-// the lock.
-func (j *job) produce(ctx context.Context) (*Image, error) {
-	start := time.Now()
-	j.cache.log().Info("making store disk", "type", j.key.typ, "paths", len(j.closure.Names), "file", j.path)
-	made, err := j.make(ctx)
+// begin waits until j may write to its temporary file. The caller must call
+// unlock, after which that file is gone.
+func (j *job) begin(ctx context.Context) (unlock func(), err error) {
+	lock, err := lockFile(ctx, hidden(j.path, lockSuffix), func(pid int) {
+		j.cache.log().Info("waiting for another builder of the same store disk", "pid", pid, "file", j.path)
+		j.cache.report(Progress{Stage: "waiting", Paths: len(j.closure.Names), Owner: pid})
+	})
 	if err != nil {
 		return nil, err
 	}
-	// Sources that changed meanwhile may be in the image half old, half new.
-	if stamp, err := j.closure.stamp(ctx); err != nil {
+	j.lock, j.temp = lock.f, hidden(j.path, tempSuffix)
+	// What is there now is a dead builder's: the lock says so.
+	if err := removeIfThere(j.temp); err != nil {
+		lock.unlock()
 		return nil, err
-	} else if stamp != j.stamp {
-		return nil, fmt.Errorf("the closure in %s changed while it was read", j.closure.StoreDir)
+	}
+	return func() {
+		os.Remove(j.temp) // unless it has its name
+		lock.unlock()
+	}, nil
+}
+
+// produce makes the image and puts it in its place in the cache. The caller has
+// begun.
+func (j *job) produce(ctx context.Context) (*Image, error) {
+	start := time.Now()
+	j.cache.log().Info("making store disk", "type", j.key.typ, "paths", len(j.closure.Names), "file", j.path)
+	made, err := j.makeSound(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return j.commit(made, time.Since(start))
+}
+
+// makeSound writes the image to j.temp and sees to it that its sources did not
+// change meanwhile: half of one state and half of another is no store.
+func (j *job) makeSound(ctx context.Context) (product, error) {
+	made, err := j.make(ctx)
+	if err != nil {
+		return made, err
+	}
+	stamp, err := j.closure.stamp(ctx)
+	if err == nil && stamp != j.stamp {
+		err = fmt.Errorf("the closure in %s changed while it was read", j.closure.StoreDir)
+	}
+	return made, err
 }
 
 // make writes the image to j.temp.
@@ -92,7 +133,7 @@ func (j *job) install(f *os.File, made product) (*record, error) {
 	if err := f.Chmod(0o644); err != nil {
 		return nil, err
 	}
-	if err := flock(f, unix.LOCK_SH|unix.LOCK_NB); err != nil {
+	if err := share(f); err != nil {
 		return nil, err
 	}
 	fi, err := f.Stat()

@@ -31,7 +31,7 @@ func (j *job) makeErofs(ctx context.Context) (product, error) {
 		}
 	}
 	layout := erofs.Sparse
-	if j.opts.Packed {
+	if j.packed {
 		layout = erofs.Packed
 	}
 	made, err := j.buildErofs(ctx, layout)
@@ -75,7 +75,7 @@ func (j *job) erofsOptions(layout erofs.Layout, stage string) erofs.Options {
 // updatable reports whether the image may be made out of another: not outside
 // a cache, and not when a path may have changed behind the name and the
 // inode that the writer goes by.
-func (j *job) updatable() bool { return j.lock != nil && j.stamp == "" }
+func (j *job) updatable() bool { return !j.packed && j.stamp == "" }
 
 // errNoEarlier says that there is no image to begin with. It is the usual case
 // of a first build.
@@ -140,11 +140,8 @@ func (j *job) claim(path string) (_ *os.File, _ []byte, err error) {
 			f.Close()
 		}
 	}()
-	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := seize(f); err != nil {
 		return nil, nil, err
-	}
-	if busy, err := erofs.InUse(f); err != nil || busy {
-		return nil, nil, cmp.Or(err, erofs.ErrInUse)
 	}
 	wanted, err := j.cache.refs()
 	if err != nil {

@@ -48,10 +48,6 @@ type Options struct {
 	// SquashfsFlags are flags for gensquashfs, storeDiskSquashfsFlags.
 	SquashfsFlags []string
 
-	// Packed asks for an erofs image without holes, as [Create] makes it.
-	// [Cache.Build] ignores it: see docs/store-disks.md on the two layouts.
-	Packed bool
-
 	// Jobs is the number of files read, or blocks compressed, at once. Zero
 	// means as many as suit the machine. It does not show in the bytes.
 	Jobs int

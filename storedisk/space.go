@@ -17,6 +17,13 @@ func noSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
+// full reports whether there is no room left for the file at path to grow.
+func full(path string) bool {
+	var free unix.Statfs_t
+	const little = 64 << 10
+	return unix.Statfs(filepath.Dir(path), &free) == nil && int64(free.Bavail)*free.Bsize < little
+}
+
 // explainSpace says how much there was to write and how much room there is. It
 // is called after what was written is gone.
 func (j *job) explainSpace(ctx context.Context, err error) error {

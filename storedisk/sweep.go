@@ -15,6 +15,9 @@ func (c *Cache) sweep() {
 		return
 	}
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), streamPrefix) {
+			sweepStream(filepath.Join(c.Dir, e.Name()))
+		}
 		image, ok := passing(e.Name())
 		if !ok {
 			continue
@@ -27,6 +30,19 @@ func (c *Cache) sweep() {
 		if os.RemoveAll(path) == nil && !strings.HasSuffix(path, lockSuffix) {
 			c.log().Info("removed what an interrupted builder left", "file", path)
 		}
+		lock.unlock()
+	}
+}
+
+// sweepStream removes a directory of [Cache.Stream], if it got as far as taking
+// a lock and does not have it any more.
+func sweepStream(dir string) {
+	path := hidden(filepath.Join(dir, streamFile), lockSuffix)
+	if _, err := os.Stat(path); err != nil {
+		return
+	}
+	if lock, err := tryLock(path); err == nil {
+		os.RemoveAll(dir)
 		lock.unlock()
 	}
 }

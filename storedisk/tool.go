@@ -81,6 +81,13 @@ var errStart = errors.New("could not be started")
 // written. The tool ends when this process does; until it has, it holds the
 // builder's lock, so that nobody takes the file from under it.
 func (j *job) run(ctx context.Context, r toolRun) error {
+	// Held open, the file takes up its room even if the tool removes it after
+	// an error, so that it can be seen whether that was the error.
+	f, err := os.OpenFile(j.temp, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	var wg sync.WaitGroup
 	done := make(chan struct{})
 	wg.Go(func() {
@@ -100,7 +107,10 @@ func (j *job) run(ctx context.Context, r toolRun) error {
 	})
 	defer wg.Wait()
 	defer close(done)
-	_, err := j.cache.runTool(ctx, r, j.lock)
+	_, err = j.cache.runTool(ctx, r, j.lock)
+	if err != nil && !noSpace(err) && full(j.temp) {
+		err = fmt.Errorf("%w: %w", err, unix.ENOSPC) // not every tool says why
+	}
 	return err
 }
 
