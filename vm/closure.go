@@ -22,6 +22,19 @@ func (c *Config) Closure(ctx context.Context, cache *storedisk.Cache) (*storedis
 	if c.ClosureInfo != "" {
 		return storedisk.ReadClosureInfo(c.Path(c.ClosureInfo), c.HostStoreDir())
 	}
+	roots, err := c.Roots()
+	if err != nil {
+		return nil, err
+	}
+	return cache.Closure(ctx, storedisk.Nix{StoreDir: c.HostStoreDir()}, roots...)
+}
+
+// Roots are the store paths that, with all they refer to, make the closure:
+// Toplevel's and StorePaths. A ClosureInfo has none.
+func (c *Config) Roots() ([]string, error) {
+	if c.ClosureInfo != "" {
+		return nil, nil
+	}
 	top, err := c.toplevel()
 	if err != nil {
 		return nil, err
@@ -30,8 +43,17 @@ func (c *Config) Closure(ctx context.Context, cache *storedisk.Cache) (*storedis
 	if top != "" {
 		roots = append(roots, top)
 	}
-	roots = append(roots, c.StorePaths...)
-	return storedisk.Nix{StoreDir: c.HostStoreDir()}.Closure(ctx, roots...)
+	return append(roots, c.StorePaths...), nil
+}
+
+// keepClosure gives the closure a root, so that Nix does not collect what a
+// machine that is defined was made from. The root goes with the machine's state.
+func (s *supervisor) keepClosure(ctx context.Context) error {
+	roots, err := s.c.Roots()
+	if err != nil || len(roots) == 0 {
+		return err
+	}
+	return storedisk.Nix{StoreDir: s.c.HostStoreDir()}.AddRoots(ctx, s.place.GCRoots(), roots...)
 }
 
 // StoreDiskOptions are the options of the store disk that the definition asks

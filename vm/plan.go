@@ -222,5 +222,9 @@ func kernelLine(c *Config, m *qemu.Machine, img Image) []string {
 	if len(img.Init) > 0 {
 		line = append(line, "init="+img.Init[0])
 	}
+	if c.RegisterClosure {
+		// What NixOS's boot.postBootCommands of microvm.nix look for.
+		line = append(line, "regInfo="+handoff.RegistrationPath)
+	}
 	return line
 }

@@ -185,6 +185,10 @@ func (s *supervisor) storeDisk(ctx context.Context) (*storedisk.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Rooted before it is read: nothing may vanish under the builder.
+	if err := s.keepClosure(ctx); err != nil {
+		return nil, err
+	}
 	o := s.c.StoreDiskOptions()
 	o.For = s.place.State
 	disk, err := cache.Build(ctx, closure, o)

@@ -75,7 +75,7 @@ an extension is a file.`,
 	root.AddCommand(
 		newRun(e), newStop(e), newPs(e), newExec(e),
 		newCheck(e), newArgv(e), newMounts(e),
-		newDoctor(e), newVersion(), newExitCodes(),
+		newStore(e), newDoctor(e), newVersion(), newExitCodes(),
 	)
 	root.SetCompletionCommandGroupID("host")
 	root.SetHelpCommandGroupID("host")

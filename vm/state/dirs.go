@@ -37,6 +37,7 @@ type Machine struct {
 func (m Machine) LockFile() string     { return filepath.Join(m.State, "lock") }
 func (m Machine) ConsoleLog() string   { return filepath.Join(m.State, "console.log") }
 func (m Machine) LastExit() string     { return filepath.Join(m.State, "exit.json") }
+func (m Machine) GCRoots() string      { return filepath.Join(m.State, "gcroots") }
 func (m Machine) IdentityFile() string { return filepath.Join(m.Runtime, "supervisor.json") }
 func (m Machine) Socket() string       { return filepath.Join(m.Runtime, "control.sock") }
 func (m Machine) Initrd() string       { return filepath.Join(m.Runtime, "initrd") }
