@@ -134,20 +134,6 @@ func start(t *testing.T, boot handoff.Boot, drives ...drive) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stripSig {
-		for i, mm := range modules {
-			b, _ := os.ReadFile(mm.Path)
-			mark := []byte("~Module signature appended~\n")
-			if bytes.HasSuffix(b, mark) {
-				l := len(b) - len(mark)
-				n := int(b[l-4])<<24 | int(b[l-3])<<16 | int(b[l-2])<<8 | int(b[l-1])
-				b = b[:l-12-n]
-			}
-			p := filepath.Join(t.TempDir(), mm.Name+".ko")
-			os.WriteFile(p, b, 0o644)
-			modules[i].Path = p
-		}
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	t.Cleanup(cancel)
 	image := filepath.Join(t.TempDir(), "initrd")
@@ -316,5 +302,3 @@ func (c *console) String() string {
 	defer c.mu.Unlock()
 	return c.buf.String()
 }
-
-var stripSig bool

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,32 @@ func (m Module) Read(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
 	return b, nil
+}
+
+// signatureMark ends a signed module (MODULE_SIG_STRING). Before it are the
+// struct module_signature, whose last four bytes are the signature's length,
+// and before that the signature.
+const (
+	signatureMark   = "~Module signature appended~\n"
+	signatureHeader = 12
+)
+
+// Unsigned returns a module without its signature, or the module itself if it
+// has none.
+//
+// Checking a signature takes an emulated CPU some ten milliseconds for each
+// module. A kernel loads a module without one, marks itself as tainted, and
+// does all else alike; it refuses to only with module.sig_enforce or lockdown.
+func Unsigned(module []byte) []byte {
+	body, ok := bytes.CutSuffix(module, []byte(signatureMark))
+	if !ok || len(body) < signatureHeader {
+		return module
+	}
+	n := int64(binary.BigEndian.Uint32(body[len(body)-4:]))
+	if n > int64(len(body)-signatureHeader) {
+		return module
+	}
+	return body[:int64(len(body)-signatureHeader)-n]
 }
 
 func readAll(r io.Reader) ([]byte, error) {

@@ -32,13 +32,13 @@ type Module struct {
 var ErrNoModule = errors.New("no such kernel module")
 
 // hidden is what modules request from user space when they are used, and what
-// no index tells of. Builtin and unknown names cost nothing.
+// no index tells of. A request is met by what the kernel has built in; names
+// that it has neither way cost nothing.
 var hidden = map[string][]string{
-	// lib/libcrc32c.c allocates a "crc32c" hash when it is loaded; its soft
-	// dependency on it is in the indices since Linux 4.15 only for some builds.
+	// lib/libcrc32c.c allocates a "crc32c" hash when it is loaded.
 	"libcrc32c": {"crc32c"},
-	// fs/ext4/super.c, fs/jbd2/journal.c and fs/f2fs/super.c before Linux 6.14
-	// call crypto_alloc_shash("crc32c").
+	// fs/ext4/super.c and fs/jbd2/journal.c before Linux 6.14 call
+	// crypto_alloc_shash("crc32c").
 	"ext4": {"crc32c"},
 	"jbd2": {"crc32c"},
 	// fs/btrfs/super.c: the checksums a file system may have been made with.
@@ -48,6 +48,15 @@ var hidden = map[string][]string{
 	"vfat": {"nls_cp437", "nls_iso8859_1", "nls_ascii", "nls_utf8"},
 	// net/9p/mod.c requests the transport "9p-virtio" by name.
 	"9p": {"9pnet_virtio"},
+}
+
+// faster is what is worth loading although the kernel has a slower version
+// built in: file systems that checksum all they read or write choose their
+// hash when they are mounted, and keep it.
+var faster = map[string][]string{
+	"ext4":  {"crc32c"},
+	"xfs":   {"crc32c"},
+	"btrfs": {"crc32c", "xxhash64", "sha256", "blake2b-256"},
 }
 
 // Resolve returns the modules for wants in the order to load them: a module
@@ -105,6 +114,11 @@ func (r *resolver) addAny(name string) bool {
 		return true
 	}
 	found := r.tree.builtin[key]
+	for _, s := range faster[strings.TrimPrefix(name, fsPrefix)] {
+		if found { // a file system that is built in
+			r.addAny(s)
+		}
+	}
 	for _, module := range r.tree.lookUp(key) {
 		if _, ok := r.tree.modules[module]; ok {
 			r.add(module)
@@ -134,9 +148,14 @@ func (r *resolver) add(name string) {
 	e := r.tree.modules[name]
 	// Soft dependencies first: what they bring is used when a hard
 	// dependency is initialised.
+	for _, s := range faster[name] {
+		r.addAny(s)
+	}
 	for _, soft := range [][]string{r.tree.soft[name], hidden[name]} {
 		for _, s := range soft {
-			r.addAny(s) // the kernel may do without
+			if !r.tree.builtin[normal(s)] {
+				r.addAny(s) // or the kernel does without
+			}
 		}
 	}
 	// depmod lists the nearest first; the farthest is loaded first.

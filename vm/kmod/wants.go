@@ -62,7 +62,7 @@ func ForMachine(m Machine) []Want {
 		{m.Network, "virtio_net"},
 		{m.VSock, "vmw_vsock_virtio_transport"},
 		{m.Graphics, "virtio_gpu"},
-		{!m.PCI, "pvpanic_mmio"},
+		{true, "pvpanic_mmio"}, // which is also the driver of the one on ISA
 		{m.PCI, "pvpanic_pci"},
 	} {
 		if o.wanted {
