@@ -36,7 +36,7 @@ var layers = []layer{
 	{of: "guest", mvm: []string{"guest", "mounts"}, others: []string{"golang.org/x/sys"}},
 	{of: "mounts", mvm: []string{"mounts"}, others: []string{}},
 	{of: "test", mvm: []string{"test", "vm", "qemu", "storedisk", "mounts"}},
-	{of: "scripts", mvm: []string{"storedisk", "vm"}, others: []string{}},
+	{of: "scripts", mvm: []string{"vm", "qemu", "storedisk", "mounts"}, others: []string{"golang.org/x/sys"}},
 }
 
 // owners are the only packages that may import a module: what it costs, or what
