@@ -108,6 +108,20 @@ func TestBuildEdgeCases(t *testing.T) {
 	}
 }
 
+// Names are bytes, whatever package io/fs thinks of them.
+func TestBuildNamesThatAreNotText(t *testing.T) {
+	fsys := files{}
+	for i := 1; i < 256; i++ {
+		if i != '/' {
+			fsys["a"+string([]byte{byte(i)})] = fmt.Sprint(i)
+		}
+	}
+	src := fsys.make(t, filepath.Join(t.TempDir(), "src"))
+	f, _ := build(t, []Path{{Name: "\xff\xfe", Source: src}}, Options{})
+	fsck(t, f)
+	run(t, tool(t, "diff", "diffutils"), "-r", "--no-dereference", src, filepath.Join(mount(t, f), "\xff\xfe"))
+}
+
 func TestBuildEverySizeToTwoBlocks(t *testing.T) {
 	fsys := files{}
 	for n := range 8194 {
@@ -244,8 +258,8 @@ func TestBuildBytes(t *testing.T) {
 		{"c-link", filepath.Join(root, "links/short")},
 	}
 	want := map[Layout]string{
-		Sparse: "1099511627776 bytes, 0",
-		Packed: "0 bytes, 0",
+		Sparse: "1099511627776 bytes, 25935de2",
+		Packed: "16080896 bytes, ae676545",
 	}
 	for layout, want := range want {
 		f, _ := build(t, paths, Options{Label: "nix-store", UUID: [16]byte{15: 1}, Layout: layout})

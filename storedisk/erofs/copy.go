@@ -33,7 +33,7 @@ func (w *writer) file(ctx context.Context, s *segment, i int32, behind []byte) e
 	if n.size < stageSize && !w.clones.useful(t.dev, stored) {
 		return w.small(t, i, fd, behind)
 	}
-	if err := w.copyRange(ctx, t, i, fd, s.offset(n), 0, min(stored, spanSize)); err != nil {
+	if err := w.copyRange(ctx, s, i, fd, 0, min(stored, spanSize)); err != nil {
 		return err
 	}
 	if n.inline {
@@ -41,10 +41,10 @@ func (w *writer) file(ctx context.Context, s *segment, i int32, behind []byte) e
 		if got, err := pread(fd, tail, stored); err != nil {
 			return t.readError(i, err)
 		} else if got < len(tail) {
-			return t.sizeError(i)
+			return t.changed(i)
 		}
 	}
-	return t.checkSize(i, fd)
+	return t.check(i, fd)
 }
 
 // span gathers the data of file node i from off on, for one span.
@@ -55,10 +55,10 @@ func (w *writer) span(ctx context.Context, s *segment, i int32, off int64) error
 		return err
 	}
 	defer unix.Close(fd)
-	if err := w.copyRange(ctx, t, i, fd, s.offset(n), off, min(off+spanSize, n.stored())); err != nil {
+	if err := w.copyRange(ctx, s, i, fd, off, min(off+spanSize, n.stored())); err != nil {
 		return err
 	}
-	return t.checkSize(i, fd)
+	return t.check(i, fd)
 }
 
 // small reads all of a file that fits in the stage, with one call as a rule:
@@ -81,7 +81,7 @@ func (w *writer) small(t *tree, i int32, fd int, behind []byte) error {
 		}
 	}
 	if int64(got) != n.size {
-		return t.sizeError(i)
+		return t.changed(i)
 	}
 	w.n += int(n.stored())
 	if n.inline {
@@ -92,10 +92,15 @@ func (w *writer) small(t *tree, i int32, fd int, behind []byte) error {
 	return nil
 }
 
-// copyRange brings bytes from to to of the file in fd into the image, at start
-// plus from. Holes stay holes: what is under them there reads as zeros already.
-func (w *writer) copyRange(ctx context.Context, t *tree, i int32, fd int, start, from, to int64) error {
-	n := &t.nodes[i]
+// copyRange brings bytes from to to of file node i, which is open as fd, into
+// the image. Holes stay holes: what is under them there reads as zeros already.
+func (w *writer) copyRange(ctx context.Context, s *segment, i int32, fd int, from, to int64) error {
+	t, n := s.tree, &s.tree.nodes[i]
+	// Only a file tells where its data are; a directory answers that too.
+	if err := t.check(i, fd); err != nil {
+		return err
+	}
+	start := s.offset(n)
 	for from < to {
 		end := to
 		if n.holes {
@@ -123,7 +128,7 @@ func (w *writer) copyRange(ctx context.Context, t *tree, i int32, fd int, start,
 				return t.readError(i, err)
 			}
 			if k == 0 {
-				return t.sizeError(i)
+				return t.changed(i)
 			}
 			w.n += k
 			from += int64(k)
@@ -149,26 +154,32 @@ func nextData(fd int, from, to int64) (int64, int64) {
 	}
 	// A hole of the host need not start or end where a block does.
 	end = blocksFor(end) << blockBits
+	if end <= data {
+		return from, to
+	}
 	return max(from, data&^(blockSize-1)), min(end, to)
 }
 
-// checkSize returns an error if the file in fd is not as long as it was when it
-// was scanned.
-func (t *tree) checkSize(i int32, fd int) error {
+// check returns an error if what is open as fd is not a file as long as node i
+// was when it was scanned.
+func (t *tree) check(i int32, fd int) error {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
 		return &fs.PathError{Op: "stat", Path: t.path(i), Err: err}
 	}
-	if st.Size != t.nodes[i].size {
-		return t.sizeError(i)
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != t.nodes[i].size {
+		return t.changed(i)
 	}
 	return nil
 }
 
 func (t *tree) readError(i int32, err error) error {
+	if err == unix.EISDIR || err == unix.ESPIPE { // a directory or pipe in its place
+		return t.changed(i)
+	}
 	return &fs.PathError{Op: "read", Path: t.path(i), Err: err}
 }
 
-func (t *tree) sizeError(i int32) error {
-	return fmt.Errorf("%s is no longer %d bytes long: it changed while it was read", t.path(i), t.nodes[i].size)
+func (t *tree) changed(i int32) error {
+	return fmt.Errorf("%s is no longer a file of %d bytes: it changed while it was read", t.path(i), t.nodes[i].size)
 }
