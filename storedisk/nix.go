@@ -61,6 +61,9 @@ func (n Nix) AddRoots(ctx context.Context, dir string, paths ...string) error {
 		return err
 	}
 	for i, name := range r.Names {
+		if strings.HasSuffix(name, ".drv") {
+			return fmt.Errorf("keep %s: Nix would build it; name what it builds", r.Path(name))
+		}
 		link := filepath.Join(dir, name)
 		if got, err := os.Readlink(link); err == nil && got == GuestStore+"/"+name {
 			continue
