@@ -1,15 +1,14 @@
 package agent
 
 import (
-	"io"
 	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// A port is a virtio-serial port: a stream that reads as ended while no host
-// is connected and goes on when one is.
+// A port is a virtio-serial port: a stream that ends (io.EOF) while no host is
+// connected, and goes on when one is.
 type port struct {
 	*os.File
 	raw syscall.RawConn
@@ -26,10 +25,6 @@ func newPort(fd uintptr) *port {
 	return &port{f, raw}
 }
 
-// Read returns what there is. The kernel returns 0 bytes when the host is not
-// connected, which os.File reports as io.EOF.
-func (p *port) Read(b []byte) (int, error) { return p.File.Read(b) }
-
 // Wait returns when a host is connected. The poller is edge-triggered: each
 // change of the port wakes it once, and the state is then asked for.
 func (p *port) Wait() error {
@@ -40,4 +35,4 @@ func (p *port) Wait() error {
 	})
 }
 
-var _ io.ReadWriter = (*port)(nil)
+var _ Conn = (*port)(nil)
