@@ -158,7 +158,7 @@ func panicHint(text string) string {
 
 func failedHint(f *handoff.Failed) string {
 	switch {
-	case strings.Contains(f.Op, "exec "):
+	case strings.HasPrefix(f.Op, "execute "):
 		return "check init in the definition: it must be a program of the closure"
 	case strings.Contains(f.Op, "mount ") && strings.Contains(f.Op, "/nix/store"):
 		return "the store disk may be damaged: mvm store verify finds out and rebuilds it"
