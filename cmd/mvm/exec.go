@@ -40,7 +40,14 @@ output are a terminal the command gets one too.`,
 			if err != nil {
 				return err
 			}
-			x := handoff.Exec{Argv: args[1:], Dir: dir, Env: environ}
+			command := args[1:]
+			if command[0] == "--" { // flags end at the name, so nobody took it out
+				command = command[1:]
+			}
+			if len(command) == 0 {
+				return usageError{errNoCommand}
+			}
+			x := handoff.Exec{Argv: command, Dir: dir, Env: environ}
 			_, in := terminal(e.stdin)
 			_, out := terminal(e.stdout)
 			if tty && !in {
