@@ -109,6 +109,7 @@ func exitCode(err error) int {
 		running  *state.RunningError
 		vmHost   *vm.HostError
 		qemuHost *qemu.HostError
+		qemuExit *qemu.ExitError
 		diskHost *storedisk.HostError
 		volHost  *volume.HostError
 		owner    *state.OwnerError
@@ -130,6 +131,8 @@ func exitCode(err error) int {
 	case errors.As(err, &vmHost), errors.As(err, &qemuHost), errors.As(err, &diskHost),
 		errors.As(err, &volHost), errors.As(err, &modHost), errors.As(err, &owner):
 		return exitHost
+	case errors.As(err, &qemuExit):
+		return exitQEMU
 	}
 	return exitError
 }

@@ -88,6 +88,8 @@ func hint(err error) string {
 		return e.Hint
 	case *kmod.HostError:
 		return e.Hint
+	case *qemu.ExitError:
+		return "mvm argv NAME --why shows which key of the definition caused each option"
 	case *vm.FindError:
 		return e.Hint
 	case *endedError:
