@@ -54,7 +54,7 @@ func (s *supervisor) live(ctx context.Context, undo *undoList) (*control.Exit, e
 	exit, err := s.boot(ctx)
 	if err != nil {
 		exit = control.Exit{Reason: control.NotStarted, Detail: err.Error()}
-		if why := stopWhy(ctx); why != "" && errors.Is(err, context.Canceled) {
+		if why := stopWhy(ctx); why != "" && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 			exit = control.Exit{Reason: control.Stopped}
 			err = nil
 		}
