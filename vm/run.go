@@ -36,7 +36,7 @@ func Run(ctx context.Context, c *Config, o Options) (*control.Exit, error) {
 	undo.add("release the machine's lock", lock.Release)
 
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &supervisor{c: c, o: o, place: place, begin: time.Now(), journal: newJournal(), cancel: cancel}
+	s := &supervisor{c: c, o: o, place: place, begin: time.Now(), journal: newJournal(), cancel: cancel, kill: make(chan struct{})}
 	defer cancel(nil)
 	exit, err := s.live(ctx, &undo)
 	return exit, errors.Join(err, undo.run())
@@ -50,6 +50,9 @@ func (s *supervisor) live(ctx context.Context, undo *undoList) (*control.Exit, e
 	server, err := control.Serve(s.place.Socket(), s)
 	if err != nil {
 		return nil, err
+	}
+	if s.o.Serving != nil {
+		s.o.Serving()
 	}
 	exit, err := s.boot(ctx)
 	if err != nil {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/mvmrun/mvm/mounts"
 	"github.com/mvmrun/mvm/mounts/handoff"
+	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/storedisk"
 	"github.com/mvmrun/mvm/vm/agent"
 	"github.com/mvmrun/mvm/vm/console"
@@ -33,6 +35,9 @@ type Options struct {
 
 	// Hurry, when closed, skips what is left of a stop but its last rung.
 	Hurry <-chan struct{}
+
+	// Serving is called once the control socket answers.
+	Serving func()
 
 	// Event is called for every event, in order, from one goroutine.
 	Event func(control.Event)
@@ -60,10 +65,15 @@ type supervisor struct {
 	cancel  context.CancelCauseFunc // a stop was asked for
 	emit    sync.Mutex              // keeps events in one order for everyone
 
+	kill     chan struct{} // closed when the machine is to be forced
+	killOnce sync.Once
+
 	mu       sync.Mutex
 	status   control.Status
-	agent    *agent.Client
-	programs string
+	programs string        // the guest's system's search path
+	agent    *agent.Client // nil before QEMU runs, as are the next two
+	hub      *console.Hub
+	qmp      *qemu.QMP
 }
 
 var _ control.Machine = (*supervisor)(nil)
@@ -76,6 +86,46 @@ func (r stopRequest) Error() string { return r.why }
 
 // Stop asks the machine to end.
 func (s *supervisor) Stop(why string) { s.cancel(stopRequest{why}) }
+
+// Kill ends the machine without asking the guest.
+func (s *supervisor) Kill(why string) {
+	s.killOnce.Do(func() { close(s.kill) })
+	s.Stop(why)
+}
+
+// Console is the guest's console, or nil.
+func (s *supervisor) Console() *console.Hub {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hub
+}
+
+// Monitor asks QEMU for something.
+func (s *supervisor) Monitor(ctx context.Context, o control.Order) error {
+	s.mu.Lock()
+	q := s.qmp
+	s.mu.Unlock()
+	if q == nil {
+		return fmt.Errorf("the guest is %s: QEMU does not run", s.Status().State)
+	}
+	switch o.Do {
+	case "pause":
+		return q.Stop(ctx)
+	case "resume":
+		return q.Cont(ctx)
+	case "reset":
+		return q.SystemReset(ctx)
+	case "balloon":
+		if !s.c.Balloon {
+			return errors.New("the machine has no balloon: set balloon = true in its definition")
+		}
+		if o.MiB < 1 || o.MiB > s.c.MemMiB() {
+			return fmt.Errorf("%d MiB: want 1 to %d, the memory that the machine was started with", o.MiB, s.c.MemMiB())
+		}
+		return q.SetBalloon(ctx, int64(o.MiB)<<20)
+	}
+	return fmt.Errorf("unknown order %q: want one of %s", o.Do, strings.Join(control.Orders, ", "))
+}
 
 // Follow calls f for each event.
 func (s *supervisor) Follow(ctx context.Context, f func(control.Event) error) error {

@@ -84,7 +84,7 @@ func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, p
 	w.agent = agent.New(proc.Agent())
 	w.events = w.agent.Events()
 	s.mu.Lock()
-	s.agent = w.agent
+	s.agent, s.hub, s.qmp = w.agent, w.hub, proc.QMP()
 	s.mu.Unlock()
 
 	w.run(ctx)
@@ -119,7 +119,7 @@ func (w *watcher) run(ctx context.Context) {
 		w.s.note("the guest could not be started: %v", err)
 		w.climb(w.force())
 	}
-	stop := ctx.Done()
+	stop, hurry, kill := ctx.Done(), w.s.o.Hurry, w.s.kill
 	for {
 		select {
 		case <-stop:
@@ -131,6 +131,12 @@ func (w *watcher) run(ctx context.Context) {
 				continue
 			}
 			w.guestSays(ctx, ev)
+		case <-hurry:
+			hurry = nil
+			w.s.Kill("asked twice to stop")
+		case <-kill:
+			kill = nil
+			w.killAsked(ctx)
 		case <-w.ready:
 			w.ready = nil
 			w.facts.timeout = w.s.c.ReadyLimit()
@@ -197,7 +203,7 @@ func (w *watcher) guestReady(ctx context.Context, r *handoff.Ready) {
 		return // it is on its way out
 	}
 	after := time.Since(w.s.begin)
-	w.s.update(func(st *control.Status) { st.ReadyAfter = after })
+	w.s.update(func(st *control.Status) { st.ReadyAfter, st.GuestTimings = after, r.Timings })
 	w.s.enter(control.Ready, "ready after %.2f s", after.Seconds())
 	if w.s.o.Command != nil {
 		w.command = make(chan commandResult, 1)
@@ -274,6 +280,17 @@ func (w *watcher) stopAsked(ctx context.Context) {
 	}
 }
 
+// killAsked forces the machine. A ladder that is being climbed sees it by
+// itself.
+func (w *watcher) killAsked(ctx context.Context) {
+	if w.ladder != nil {
+		return
+	}
+	w.facts.stopWhy, w.ready = stopWhy(ctx), nil
+	w.s.enter(control.Stopping, "%s", w.facts.stopWhy)
+	w.climb(w.force())
+}
+
 func (w *watcher) climb(rungs []rung) {
 	if w.ladder != nil {
 		return
@@ -281,7 +298,7 @@ func (w *watcher) climb(rungs []rung) {
 	ladder := make(chan []climbed, 1)
 	w.ladder = ladder
 	w.wg.Go(func() {
-		ladder <- climb(context.Background(), rungs, w.exited, w.s.o.Hurry, func(r rung) {
+		ladder <- climb(context.Background(), rungs, w.exited, w.s.kill, func(r rung) {
 			w.s.note("stop: %s, for at most %v", r.name, r.grace)
 		})
 	})

@@ -73,10 +73,12 @@ an extension is a file.`,
 		&cobra.Group{ID: "host", Title: "This host:"},
 	)
 	root.AddCommand(
-		newRun(e), newStop(e), newPs(e), newExec(e),
+		newRun(e), newStart(e), newStop(e), newKill(e), newPs(e), newStatus(e), newExec(e), newConsole(e),
+		newLogs(e), newEvents(e), newWait(e), newWhy(e),
 		newCheck(e), newArgv(e), newMounts(e),
 		newStore(e), newDoctor(e), newVersion(), newExitCodes(),
 	)
+	root.AddCommand(newMonitors(e)...)
 	root.SetCompletionCommandGroupID("host")
 	root.SetHelpCommandGroupID("host")
 	wrapArgs(root)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/mvmrun/mvm/mounts/handoff"
 	"github.com/mvmrun/mvm/vm"
@@ -15,8 +17,13 @@ import (
 	"github.com/mvmrun/mvm/vm/control"
 )
 
+// backgroundFlag is for "mvm start": the process lives without a terminal, and
+// its standard error is a pipe that it leaves once its control socket answers.
+const backgroundFlag = "--background"
+
 func newRun(e env) *cobra.Command {
-	return &cobra.Command{
+	var background bool
+	cmd := &cobra.Command{
 		Use:     "run NAME [-- COMMAND [ARG...]]",
 		GroupID: "life",
 		Short:   "Boot a machine and stay with it until it ends",
@@ -47,12 +54,15 @@ guest is powered off, and mvm ends with the command's status.
 		},
 		ValidArgsFunction: e.completeDefinition,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return e.run(cmd.Context(), args[0], args[1:])
+			return e.run(cmd.Context(), args[0], args[1:], background)
 		},
 	}
+	cmd.Flags().BoolVar(&background, strings.TrimPrefix(backgroundFlag, "--"), false, "")
+	_ = cmd.Flags().MarkHidden(strings.TrimPrefix(backgroundFlag, "--"))
+	return cmd
 }
 
-func (e env) run(ctx context.Context, arg string, command []string) error {
+func (e env) run(ctx context.Context, arg string, command []string, background bool) error {
 	c, _, err := e.loadBootable(arg)
 	if err != nil {
 		return err
@@ -75,9 +85,12 @@ func (e env) run(ctx context.Context, arg string, command []string) error {
 		Progress: progress.disk,
 		Event:    func(ev control.Event) { progress.event(ev) },
 	}
-	if len(command) == 0 {
+	switch {
+	case background:
+		o.Serving = leaveStderr
+	case len(command) == 0:
 		o.Console = func(hub *console.Hub) { screen.console(hub, asks.leave) }
-	} else {
+	default:
 		var done func()
 		o.Command, done = e.guestCommand(command)
 		defer done()
@@ -88,6 +101,15 @@ func (e env) run(ctx context.Context, arg string, command []string) error {
 		return err
 	}
 	return ended(*exit)
+}
+
+// leaveStderr ends the pipe that "mvm start" reads. What is said from then on
+// is in the machine's events.
+func leaveStderr() {
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		_ = unix.Dup3(int(null.Fd()), int(os.Stderr.Fd()), 0)
+		null.Close()
+	}
 }
 
 // guestCommand is the command with this process's own streams.

@@ -74,14 +74,26 @@ func (s *screen) clear() {
 // console shows a guest's console until the guest ends, and types at it what is
 // typed here. Leave is called for each Ctrl-].
 func (s *screen) console(hub *console.Hub, leave func()) {
+	release, err := hub.Acquire()
+	if err == nil {
+		defer release()
+	}
 	out := hub.Attach(0)
 	defer out.Close()
+	s.attach(struct {
+		io.Reader
+		io.Writer
+	}{out, hub}, leave)
+}
+
+// attach is console for any console, until reading it ends.
+func (s *screen) attach(c io.ReadWriter, leave func()) {
 	in := interruptible(s.stdin)
 	var typing sync.WaitGroup
 	if s.enterRaw() {
-		typing.Go(func() { typeAt(hub, in, leave) })
+		typing.Go(func() { typeAt(c, in, leave) })
 	}
-	_, _ = io.Copy(lockedWriter{s}, out) // ends with the guest
+	_, _ = io.Copy(lockedWriter{s}, c)
 	in.Close()
 	typing.Wait()
 	s.close()

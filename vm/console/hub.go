@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"io"
 	"sync"
 )
@@ -20,7 +21,11 @@ type Hub struct {
 	readers map[*Reader]struct{}
 	logErr  error
 	over    bool
+	typing  bool // somebody has acquired the keyboard
 }
+
+// ErrBusy says that somebody else types at the console.
+var ErrBusy = errors.New("somebody else is attached to the console")
 
 // NewHub starts to read conn, which it owns from now on, and writes everything
 // to log. A log that cannot be written is given up at its first error, which
@@ -77,6 +82,22 @@ func (h *Hub) take(p []byte) {
 
 // Write types p at the console.
 func (h *Hub) Write(p []byte) (int, error) { return h.conn.Write(p) }
+
+// Acquire reserves the console for typing, until release is called. Reading
+// needs no reservation. The error is ErrBusy if somebody has it.
+func (h *Hub) Acquire() (release func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.typing {
+		return nil, ErrBusy
+	}
+	h.typing = true
+	return sync.OnceFunc(func() {
+		h.mu.Lock()
+		h.typing = false
+		h.mu.Unlock()
+	}), nil
+}
 
 // Tail returns the last 64 KiB that the guest wrote.
 func (h *Hub) Tail() []byte {

@@ -35,7 +35,7 @@ func NewClient(name, path string) *Client {
 // Status asks for the machine's state.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
-	resp, err := c.do(ctx, http.MethodGet, "/v1/status")
+	resp, err := c.do(ctx, http.MethodGet, "/v1/status", nil)
 	if err != nil {
 		return s, err
 	}
@@ -49,7 +49,22 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 // Stop asks the machine to end, calls f for each event on the way, and returns
 // the exit when it has ended.
 func (c *Client) Stop(ctx context.Context, f func(Event)) (*Exit, error) {
-	resp, err := c.do(ctx, http.MethodPost, "/v1/stop")
+	return c.follow(ctx, http.MethodPost, "/v1/stop", f)
+}
+
+// Kill is [Client.Stop] without asking the guest.
+func (c *Client) Kill(ctx context.Context, f func(Event)) (*Exit, error) {
+	return c.follow(ctx, http.MethodPost, "/v1/kill", f)
+}
+
+// Follow calls f for each event from the machine's start on, and returns the
+// exit when it has ended.
+func (c *Client) Follow(ctx context.Context, f func(Event)) (*Exit, error) {
+	return c.follow(ctx, http.MethodGet, "/v1/events", f)
+}
+
+func (c *Client) follow(ctx context.Context, method, path string, f func(Event)) (*Exit, error) {
+	resp, err := c.do(ctx, method, path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -67,8 +82,26 @@ func (c *Client) Stop(ctx context.Context, f func(Event)) (*Exit, error) {
 	}
 }
 
-func (c *Client) do(ctx context.Context, method, path string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://mvm"+path, http.NoBody)
+// Monitor asks QEMU for something and returns when QEMU has answered.
+func (c *Client) Monitor(ctx context.Context, o Order) error {
+	resp, err := c.do(ctx, http.MethodPost, "/v1/monitor", o)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// do sends a request, with body as JSON unless it is nil.
+func (c *Client) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var r io.Reader = http.NoBody
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		r = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://mvm"+path, r)
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +109,9 @@ func (c *Client) do(ctx context.Context, method, path string) (*http.Response, e
 	if err != nil {
 		return nil, c.wrap(err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()
-		return nil, apiError(resp)
+		return nil, fmt.Errorf("%s: %w", c.name, apiError(resp))
 	}
 	return resp, nil
 }

@@ -20,11 +20,13 @@ import (
 
 	"github.com/mvmrun/mvm/mounts/handoff"
 	"github.com/mvmrun/mvm/vm/agent"
+	"github.com/mvmrun/mvm/vm/console"
 )
 
 // A machine is one whose life a test decides.
 type machine struct {
 	agent *agent.Client
+	hub   *console.Hub
 
 	mu     sync.Mutex
 	status Status
@@ -53,6 +55,17 @@ func (m *machine) Follow(ctx context.Context, f func(Event) error) error {
 			return ctx.Err()
 		}
 	}
+}
+
+func (m *machine) Kill(why string) { m.Stop(why) }
+
+func (m *machine) Console() *console.Hub { return m.hub }
+
+func (m *machine) Monitor(_ context.Context, o Order) error {
+	if o.Do != "pause" {
+		return fmt.Errorf("QEMU refuses to %s", o.Do)
+	}
+	return nil
 }
 
 func (m *machine) Exec(ctx context.Context, e handoff.Exec) (*agent.Session, error) {
@@ -182,6 +195,61 @@ func TestExecRunsThroughTheSupervisor(t *testing.T) {
 	}
 	if out.String() != strings.ToUpper(input) {
 		t.Errorf("got %d bytes back; want the %d that were sent, in capitals", out.Len(), len(input))
+	}
+}
+
+func TestConsoleIsReadByManyAndTypedAtByOne(t *testing.T) {
+	m, c := serve(t, filepath.Join(t.TempDir(), "s"))
+	if _, err := c.Console(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "has no console") {
+		t.Errorf("Console() without one = %v", err)
+	}
+	guest, host := net.Pipe()
+	m.hub = console.NewHub(host, io.Discard)
+	go guest.Write([]byte("login: "))
+	for len(m.hub.Tail()) < 7 {
+		runtime.Gosched()
+	}
+	first, err := c.Console(t.Context(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	expect(t, first, "login: ")
+	if _, err := c.Console(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "somebody else") {
+		t.Errorf("a second keyboard: Console() = %v", err)
+	}
+	watch, err := c.Watch(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close()
+	expect(t, watch, ": ")
+	go io.WriteString(first, "root\n")
+	expect(t, guest, "root\n")
+	go guest.Write([]byte("Password: "))
+	expect(t, first, "Password: ")
+	expect(t, watch, "Password: ")
+	guest.Close()
+	if b, err := io.ReadAll(first); len(b) != 0 || err != nil {
+		t.Errorf("after the guest's end the console gives %q, %v; want its end", b, err)
+	}
+}
+
+func TestOrdersReachQEMU(t *testing.T) {
+	_, c := serve(t, filepath.Join(t.TempDir(), "s"))
+	if err := c.Monitor(t.Context(), Order{Do: "pause"}); err != nil {
+		t.Errorf("Monitor(pause) = %v", err)
+	}
+	if err := c.Monitor(t.Context(), Order{Do: "dance"}); err == nil || err.Error() != "myvm: QEMU refuses to dance" {
+		t.Errorf("Monitor(dance) = %v", err)
+	}
+}
+
+func expect(t *testing.T, r io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != want {
+		t.Fatalf("read %q, %v; want %q", got, err, want)
 	}
 }
 

@@ -37,8 +37,7 @@ func (h handler) exec(w http.ResponseWriter, r *http.Request) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Time{})
-	fmt.Fprintf(buf, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", upgradeProto)
-	if err := buf.Flush(); err != nil {
+	if err := switchProtocols(buf, upgradeProto); err != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
@@ -243,37 +242,41 @@ func (p *proxy) write(f handoff.Frame) error {
 // Exec starts a command in the guest through the machine's supervisor. Closing
 // the returned client ends the command.
 func (c *Client) Exec(ctx context.Context, e handoff.Exec) (*agent.Client, *agent.Session, error) {
-	conn, err := dial(ctx, c.path)
+	conn, err := c.upgrade(ctx, http.MethodPost, "/v1/exec", upgradeProto)
 	if err != nil {
-		return nil, nil, c.wrap(err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://mvm/v1/exec", http.NoBody)
-	if err != nil {
-		conn.Close()
 		return nil, nil, err
 	}
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", upgradeProto)
-	if err := req.Write(conn); err != nil {
-		conn.Close()
-		return nil, nil, err
-	}
-	br := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(br, req)
-	if err != nil {
-		conn.Close()
-		return nil, nil, err
-	}
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		defer conn.Close()
-		return nil, nil, apiError(resp)
-	}
-	ac := agent.New(&bufferedConn{Conn: conn, r: br})
+	ac := agent.New(conn)
 	s, err := ac.Start(ctx, e)
 	if err != nil {
 		return nil, nil, errors.Join(err, ac.Close())
 	}
 	return ac, s, nil
+}
+
+// switchProtocols tells the client that the connection speaks proto from now on.
+func switchProtocols(buf *bufio.ReadWriter, proto string) error {
+	fmt.Fprintf(buf, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", proto)
+	return buf.Flush()
+}
+
+// switchTo asks for another protocol on conn.
+func switchTo(ctx context.Context, conn net.Conn, method, path, proto string) (*http.Response, *bufferedConn, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://mvm"+path, http.NoBody)
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", proto)
+	if err := req.Write(conn); err != nil {
+		return nil, nil, err
+	}
+	br := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(br, req)
+	if err != nil {
+		return nil, nil, err
+	}
+	return resp, &bufferedConn{Conn: conn, r: br}, nil
 }
 
 // bufferedConn reads first what came with the response's headers.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mvmrun/mvm/mounts/handoff"
 	"github.com/mvmrun/mvm/vm/agent"
+	"github.com/mvmrun/mvm/vm/console"
 )
 
 // A Machine is what a server answers for.
@@ -20,14 +21,23 @@ type Machine interface {
 	// Follow calls f for each event from the first on, in order, until the
 	// machine has exited, f fails or ctx ends.
 	Follow(ctx context.Context, f func(Event) error) error
+	// Kill ends the machine without asking the guest and returns at once.
+	Kill(why string)
 	// Exec starts a command in the guest.
 	Exec(ctx context.Context, e handoff.Exec) (*agent.Session, error)
+	// Console is the guest's console, or nil if there is none now.
+	Console() *console.Hub
+	// Monitor asks QEMU for one of the [Orders].
+	Monitor(ctx context.Context, o Order) error
 }
 
 // Limits of the server.
 const (
 	maxBody  = 64 << 10 // bytes of a request; a command line of 64 KiB is long
 	maxConns = 256      // connections at once; the others wait in the kernel
+
+	// A loaded QEMU has been seen to take seconds over a command.
+	monitorLimit = 15 * time.Second
 )
 
 // A Server answers on one socket.
@@ -49,6 +59,9 @@ func Serve(path string, m Machine) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", h.status)
 	mux.HandleFunc("POST /v1/stop", h.stop)
+	mux.HandleFunc("POST /v1/kill", h.kill)
+	mux.HandleFunc("POST /v1/monitor", h.monitor)
+	mux.HandleFunc("GET /v1/console", h.console)
 	mux.HandleFunc("GET /v1/events", h.events)
 	mux.HandleFunc("POST /v1/exec", h.exec)
 	s.http = &http.Server{
@@ -86,6 +99,27 @@ func (h handler) status(w http.ResponseWriter, _ *http.Request) {
 func (h handler) stop(w http.ResponseWriter, r *http.Request) {
 	h.m.Stop("stop was asked for on the control socket")
 	h.follow(w, r, true)
+}
+
+// kill is stop without asking the guest.
+func (h handler) kill(w http.ResponseWriter, r *http.Request) {
+	h.m.Kill("kill was asked for on the control socket")
+	h.follow(w, r, true)
+}
+
+func (h handler) monitor(w http.ResponseWriter, r *http.Request) {
+	var o Order
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&o); err != nil {
+		http.Error(w, "want an order as a JSON object: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), monitorLimit)
+	defer cancel()
+	if err := h.m.Monitor(ctx, o); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (h handler) events(w http.ResponseWriter, r *http.Request) {

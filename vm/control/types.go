@@ -68,13 +68,17 @@ type Status struct {
 	Started time.Time `json:"started"`
 	// ReadyAfter is the time from start to ready, 0 if it is not ready yet.
 	ReadyAfter time.Duration `json:"readyAfterNs,omitempty"`
-	Accel      string        `json:"accel,omitempty"` // "kvm" or "tcg"
-	VCPU       int           `json:"vcpu"`
-	MemMiB     int           `json:"mem"`
-	Definition string        `json:"definition"` // path of the file
-	StoreDisk  string        `json:"storeDisk,omitempty"`
-	Kernel     string        `json:"kernel,omitempty"` // as the guest names it
-	Exit       *Exit         `json:"exit,omitempty"`
+	// GuestTimings are milliseconds from the start of the guest's kernel to
+	// its first process ("init"), its modules being loaded ("modules"), the
+	// plan being mounted ("mounts") and its own init running ("ready").
+	GuestTimings map[string]int64 `json:"guestTimingsMs,omitempty"`
+	Accel        string           `json:"accel,omitempty"` // "kvm" or "tcg"
+	VCPU         int              `json:"vcpu"`
+	MemMiB       int              `json:"mem"`
+	Definition   string           `json:"definition"` // path of the file
+	StoreDisk    string           `json:"storeDisk,omitempty"`
+	Kernel       string           `json:"kernel,omitempty"` // as the guest names it
+	Exit         *Exit            `json:"exit,omitempty"`
 }
 
 // An Event is one thing that happened to a machine.
@@ -84,3 +88,15 @@ type Event struct {
 	Message string    `json:"message"` // lower case, no full stop
 	Exit    *Exit     `json:"exit,omitempty"`
 }
+
+// An Order is one thing to ask of QEMU.
+type Order struct {
+	// Do is one of [Orders].
+	Do string `json:"do"`
+	// MiB is the guest's memory that "balloon" asks for.
+	MiB int `json:"mib,omitempty"`
+}
+
+// Orders are what [Order.Do] can be: stop the guest's CPUs, let them run again,
+// press the reset button, and ask the guest to give memory back or take it.
+var Orders = []string{"pause", "resume", "reset", "balloon"}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/state"
+)
+
+// machineCommand is a command about one machine that runs.
+func (e env) machineCommand(use, short, long string, f func(cmd *cobra.Command, place state.Machine, c *control.Client) error) *cobra.Command {
+	return &cobra.Command{
+		Use:               use,
+		GroupID:           "life",
+		Short:             short,
+		Long:              long,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: e.completeRunning,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			place, err := e.place(args[0])
+			if err != nil {
+				return err
+			}
+			return f(cmd, place, control.NewClient(place.Name, place.Socket()))
+		},
+	}
+}
+
+func newStop(e env) *cobra.Command {
+	return e.machineCommand("stop NAME", "Stop a machine and wait until it is gone",
+		`Stop asks the guest to power off, and forces it when it does not within the
+definition's stopTimeout. It shows what it tries and returns when nothing is left
+of the machine. Its exit status is 0 if the machine is gone, whichever way.`,
+		func(cmd *cobra.Command, place state.Machine, c *control.Client) error {
+			exit, err := c.Stop(cmd.Context(), e.show(place.Name))
+			if err != nil {
+				return err
+			}
+			if exit.Reason == control.Killed {
+				warn(e.stderr, "%s: %s", place.Name, exit.Detail)
+			}
+			return nil
+		})
+}
+
+func newKill(e env) *cobra.Command {
+	return e.machineCommand("kill NAME", "End a machine without asking its guest",
+		`Kill ends QEMU at once, as if the plug were pulled: what the guest has not written
+to its volumes yet is lost. "mvm stop" is the gentle way.`,
+		func(cmd *cobra.Command, place state.Machine, c *control.Client) error {
+			_, err := c.Kill(cmd.Context(), e.show(place.Name))
+			return err
+		})
+}
+
+// show prints events for a person.
+func (e env) show(name string) func(control.Event) {
+	return func(ev control.Event) { say(e.stderr, "%s: %s", name, ev.Message) }
+}
+
+func newWait(e env) *cobra.Command {
+	return e.machineCommand("wait NAME", "Wait until a machine has ended",
+		`Wait returns when the machine has ended, with the exit status that its "mvm run"
+has.`,
+		func(cmd *cobra.Command, _ state.Machine, c *control.Client) error {
+			exit, err := c.Follow(cmd.Context(), func(control.Event) {})
+			if err != nil {
+				return err
+			}
+			return ended(*exit)
+		})
+}
+
+func newEvents(e env) *cobra.Command {
+	return e.machineCommand("events NAME", "Print what happens to a machine, as JSON lines",
+		`Events prints one JSON object a line for everything that happened to a machine
+since it was started and for everything that happens from then on, until it has
+ended.`,
+		func(cmd *cobra.Command, _ state.Machine, c *control.Client) error {
+			enc := json.NewEncoder(cmd.OutOrStdout())
+			_, err := c.Follow(cmd.Context(), func(ev control.Event) { _ = enc.Encode(ev) })
+			return err
+		})
+}
+
+// newMonitors are the commands that are one order to QEMU each.
+func newMonitors(e env) []*cobra.Command {
+	order := func(use, do, short, long string) *cobra.Command {
+		return e.machineCommand(use, short, long, func(cmd *cobra.Command, _ state.Machine, c *control.Client) error {
+			return c.Monitor(cmd.Context(), control.Order{Do: do})
+		})
+	}
+	balloon := &cobra.Command{
+		Use:     "balloon NAME MIB",
+		GroupID: "life",
+		Short:   "Ask a guest to give memory back, or to take it again",
+		Long: `Balloon asks the guest to do with so many MiB of memory. The guest follows in its
+own time, as far as it can. The definition must have balloon = true.`,
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: e.completeRunning,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			place, err := e.place(args[0])
+			if err != nil {
+				return err
+			}
+			var mib int
+			if _, err := fmt.Sscanf(args[1], "%d", &mib); err != nil {
+				return usageError{fmt.Errorf("%q is no number of MiB", args[1])}
+			}
+			return control.NewClient(place.Name, place.Socket()).Monitor(cmd.Context(), control.Order{Do: "balloon", MiB: mib})
+		},
+	}
+	return []*cobra.Command{
+		order("pause NAME", "pause", "Stop a guest's processors", "Pause stops the guest's processors where they are, until resume."),
+		order("resume NAME", "resume", "Let a paused guest go on", "Resume lets the guest's processors run again."),
+		order("reset NAME", "reset", "Press a guest's reset button", "Reset resets the machine: the guest is not asked."),
+		balloon,
+	}
+}
+
+func newStatus(e env) *cobra.Command {
+	var asJSON bool
+	cmd := e.machineCommand("status NAME", "Show how a machine is, or how it ended",
+		`Status shows a machine that runs. For one that does not, it shows how it ended
+when it ran last.`,
+		func(cmd *cobra.Command, place state.Machine, _ *control.Client) error {
+			s := e.ask(cmd.Context(), place)
+			if s == nil {
+				return e.lastExit(cmd, place, asJSON)
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), s)
+			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "%-12s %s\n", "machine", s.Name)
+			fmt.Fprintf(out, "%-12s %s, for %v\n", "state", s.State, time.Since(s.Started).Round(time.Second))
+			if s.ReadyAfter > 0 {
+				fmt.Fprintf(out, "%-12s after %.2f s\n", "ready", s.ReadyAfter.Seconds())
+			}
+			fmt.Fprintf(out, "%-12s %d", "supervisor", s.PID)
+			if s.QEMU > 0 {
+				fmt.Fprintf(out, ", QEMU %d (%s)", s.QEMU, s.Accel)
+			}
+			fmt.Fprintf(out, "\n%-12s %d CPUs, %d MiB, kernel %s\n", "guest", s.VCPU, s.MemMiB, orDash(s.Kernel))
+			fmt.Fprintf(out, "%-12s %s\n", "definition", s.Definition)
+			fmt.Fprintf(out, "%-12s %s\n", "store disk", orDash(s.StoreDisk))
+			return nil
+		})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print an object")
+	return cmd
+}

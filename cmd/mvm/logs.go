@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/state"
+)
+
+func newLogs(e env) *cobra.Command {
+	var follow bool
+	var lines int
+	cmd := e.machineCommand("logs NAME", "Print what a guest wrote to its console",
+		`Logs prints the machine's console log, of this run and of those before it as far
+as the log goes back. With -f it goes on with the console until the guest ends.`,
+		func(cmd *cobra.Command, place state.Machine, c *control.Client) error {
+			if err := printLog(cmd.OutOrStdout(), place.ConsoleLog(), lines); err != nil {
+				return err
+			}
+			if !follow {
+				return nil
+			}
+			r, err := c.Watch(cmd.Context(), 0)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			_, err = io.Copy(cmd.OutOrStdout(), r)
+			return err
+		})
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the guest ends")
+	cmd.Flags().IntVarP(&lines, "lines", "n", 0, "print only so many of the last lines; 0 is all")
+	return cmd
+}
+
+// printLog prints the log that turned over, then the one that is written.
+func printLog(w io.Writer, path string, lines int) error {
+	var text []byte
+	found := false
+	for _, p := range []string{path + ".1", path} {
+		b, err := os.ReadFile(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		found = true
+		text = append(text, b...)
+	}
+	if !found {
+		return &fs.PathError{Op: "read", Path: path, Err: errors.New("the machine has never run here")}
+	}
+	if lines > 0 {
+		text = lastLines(text, lines)
+	}
+	_, err := w.Write(text)
+	return err
+}
+
+func lastLines(text []byte, n int) []byte {
+	at := len(text)
+	for ; n >= 0 && at > 0; n-- {
+		at = bytes.LastIndexByte(text[:at], '\n')
+		if at < 0 {
+			return text
+		}
+		if n == 0 {
+			return text[at+1:]
+		}
+	}
+	return text
+}
+
+func newConsole(e env) *cobra.Command {
+	return e.machineCommand("console NAME", "Attach to a guest's console",
+		`Console connects this terminal with the console of a machine that runs: what the
+guest wrote last is shown, and everything typed goes to the guest. Ctrl-] detaches
+and leaves the machine alone. Any number of people may read a console; one may
+type at it.`,
+		func(cmd *cobra.Command, place state.Machine, c *control.Client) error {
+			conn, err := c.Console(cmd.Context(), 4096)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			screen := newScreen(e)
+			defer screen.close()
+			screen.tell("console of %s; Ctrl-] detaches", place.Name)
+			screen.attach(conn, func() { conn.Close() })
+			return nil
+		})
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/state"
+)
+
+func newWhy(e env) *cobra.Command {
+	var asJSON bool
+	var lines int
+	cmd := e.machineCommand("why NAME", "Say why a machine ended",
+		`Why says how a machine ended when it ran last, what to do about it, and shows what
+speaks for it: the end of the guest's console, QEMU's own messages, and what the
+guest added to its error.`,
+		func(cmd *cobra.Command, place state.Machine, _ *control.Client) error {
+			if s := e.ask(cmd.Context(), place); s != nil {
+				return fmt.Errorf("%s: has not ended: it is %s", place.Name, s.State)
+			}
+			exit, err := readExit(place)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), exit)
+			}
+			return printWhy(cmd.OutOrStdout(), place, exit, lines)
+		})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print an object with all evidence")
+	cmd.Flags().IntVarP(&lines, "lines", "n", 20, "how many lines of each kind of evidence to show")
+	return cmd
+}
+
+func printWhy(w io.Writer, place state.Machine, exit *control.Exit, lines int) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s\n", place.Name, exit.Reason)
+	if exit.Status != nil {
+		fmt.Fprintf(&b, "the guest's exit status was %d\n", *exit.Status)
+	}
+	if exit.Detail != "" {
+		fmt.Fprintln(&b, exit.Detail)
+	}
+	if exit.Hint != "" {
+		fmt.Fprintf(&b, "hint: %s\n", exit.Hint)
+	}
+	for _, part := range []struct{ what, text string }{
+		{"what the guest added", exit.Evidence.Guest},
+		{"QEMU's messages", exit.Evidence.QEMU},
+		{"the end of the console", exit.Evidence.Console},
+	} {
+		if text := strings.TrimSpace(part.text); text != "" {
+			fmt.Fprintf(&b, "\n%s:\n%s", part.what, tail(text, lines))
+		}
+	}
+	if exit.Detail != "" {
+		fmt.Fprintf(&b, "\nthe whole console is in %s\n", place.ConsoleLog())
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// tail is the last lines of text, indented and without what steers a terminal.
+func tail(text string, lines int) string {
+	all := strings.Split(strings.ReplaceAll(text, "\r", ""), "\n")
+	all = all[max(0, len(all)-lines):]
+	var b strings.Builder
+	for _, l := range all {
+		fmt.Fprintf(&b, "  %s\n", strings.Map(func(r rune) rune {
+			if r < ' ' && r != '\t' || r == 0x7f {
+				return '?'
+			}
+			return r
+		}, l))
+	}
+	return b.String()
+}
+
+// readExit reads how the machine ended last.
+func readExit(place state.Machine) (*control.Exit, error) {
+	b, err := os.ReadFile(place.LastExit())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: has never ended here", place.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var exit control.Exit
+	if err := json.Unmarshal(b, &exit); err != nil {
+		return nil, fmt.Errorf("%s: %w", place.LastExit(), err)
+	}
+	return &exit, nil
+}
+
+// lastExit is the status of a machine that does not run.
+func (e env) lastExit(cmd *cobra.Command, place state.Machine, asJSON bool) error {
+	exit, err := readExit(place)
+	if err != nil {
+		return fmt.Errorf("%s: %w", place.Name, control.ErrNotRunning)
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), control.Status{Name: place.Name, State: control.Exited, Exit: exit})
+	}
+	text := string(exit.Reason)
+	if exit.Detail != "" {
+		text += ": " + exit.Detail
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%-12s %s\n%-12s %s\n", "machine", place.Name, "ended", text)
+	return err
+}
