@@ -22,6 +22,7 @@ type facts struct {
 	panicked    bool   // QEMU said so
 	reason      string // of QEMU's SHUTDOWN event, or ""
 	stopWhy     string // why it was asked to stop, or ""
+	killAsked   bool   // and that not gently
 	tried       []climbed
 	timeout     time.Duration // the ready limit that was exceeded, or 0
 	mismatch    string        // how the guest's mounts differ from the plan
@@ -91,7 +92,10 @@ func (f *facts) reasonOf(e *control.Exit) {
 		e.Detail = "guest: " + f.commandText
 	case f.stopWhy != "" && (f.qemuErr == nil || len(f.tried) > 0):
 		e.Reason = control.Stopped
-		if forces(e.Rung) && f.ready {
+		switch {
+		case f.killAsked:
+			e.Reason = control.Killed // and that was wanted
+		case forces(e.Rung) && f.ready:
 			e.Reason = control.Killed
 			e.Detail = fmt.Sprintf("the guest did not power off when asked to; %s ended it", e.Rung)
 			e.Hint = "raise stopTimeout if it only needs longer"

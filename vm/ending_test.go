@@ -38,6 +38,7 @@ func TestEveryEndHasItsReason(t *testing.T) {
 		{name: "stopped", f: facts{ready: true, stopWhy: "^C", reason: "guest-shutdown", tried: []climbed{{rungAgent, nil}}}, want: control.Stopped},
 		{name: "stopped by force", f: facts{ready: true, stopWhy: "^C", reason: "host-qmp-quit", tried: []climbed{{rungAgent, errors.New("no end")}, {rungQuit, nil}}},
 			want: control.Killed, detail: "qmp quit ended it", hint: "stopTimeout"},
+		{name: "killed on request", f: facts{ready: true, stopWhy: "kill", killAsked: true, qemuErr: errors.New("QEMU was ended by signal 9"), tried: []climbed{{rungKill, nil}}}, want: control.Killed},
 		{name: "stopped while it booted", f: facts{stopWhy: "^C", reason: "host-qmp-quit", tried: []climbed{{rungQuit, nil}}}, want: control.Stopped},
 		{name: "killed while it is stopped", f: facts{ready: true, stopWhy: "^C", qemuErr: errors.New("QEMU was ended by signal 9"), tried: []climbed{{rungQuit, errors.New("no end")}, {rungKill, nil}}},
 			want: control.Killed, detail: "SIGKILL ended it"},

@@ -287,8 +287,10 @@ func (w *watcher) killAsked(ctx context.Context) {
 		return
 	}
 	w.facts.stopWhy, w.ready = stopWhy(ctx), nil
+	w.facts.killAsked = true
 	w.s.enter(control.Stopping, "%s", w.facts.stopWhy)
-	w.climb(w.force())
+	force := w.force()
+	w.climb(force[len(force)-1:])
 }
 
 func (w *watcher) climb(rungs []rung) {

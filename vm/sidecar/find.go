@@ -68,7 +68,7 @@ func ask(ctx context.Context, path, arg string) (string, error) {
 		err = nil
 	}
 	if err != nil {
-		return "", &HostError{Op: "ask " + path + " for its " + strings.TrimLeft(arg, "-"), Err: rootCause(err),
+		return "", &HostError{Op: "ask " + path + " for its " + strings.TrimLeft(arg, "-"), Err: err,
 			Hint: "check that it is the program that it should be, for this kind of host"}
 	}
 	return string(out), nil

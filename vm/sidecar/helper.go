@@ -56,7 +56,7 @@ func launch(name string, cmd *exec.Cmd, prepare func() error) (*Helper, error) {
 	started := make(chan error)
 	go h.run(prepare, started)
 	if err := <-started; err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return h, nil
 }
@@ -86,11 +86,11 @@ func (h *Helper) run(prepare func() error, started chan<- error) {
 			return
 		}
 	}
-	err := h.cmd.Start()
-	started <- err
-	if err != nil {
+	if err := h.cmd.Start(); err != nil {
+		started <- launchError(h.cmd, err)
 		return
 	}
+	started <- nil
 	h.reap()
 	close(h.done)
 }
@@ -174,20 +174,21 @@ func (h *Helper) Stop(ctx context.Context) error {
 	}
 }
 
-// launchError says why the program could not be executed.
-func launchError(name, path string, err error) error {
-	e := &HostError{Op: "start " + name, Err: fmt.Errorf("execute %s: %w", path, rootCause(err)),
-		Hint: "check that this host has processes, files and memory to spare"}
-	if errors.Is(err, syscall.ENOEXEC) || errors.Is(err, syscall.ENOENT) {
+// launchError says why a program could not be executed.
+func launchError(cmd *exec.Cmd, err error) error {
+	e := &HostError{Op: "execute " + cmd.Path, Err: err, Hint: "check that this host has processes, files and memory to spare"}
+	// Go's message is "fork/exec path: why".
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		e.Err = errno
+	}
+	switch {
+	case cmd.SysProcAttr.Cloneflags&unix.CLONE_NEWUSER != 0 && (errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC)):
+		e.Op += " in a user namespace"
+		e.Hint = "allow user namespaces to ordinary users, or run as root"
+	case errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.ENOENT):
 		e.Hint = "check that it is a program for this kind of host"
+	case errors.Is(err, syscall.EACCES):
+		e.Hint = "check that you may execute it"
 	}
 	return e
-}
-
-// rootCause returns the system's own error within err, or else err.
-func rootCause(err error) error {
-	if errno := syscall.Errno(0); errors.As(err, &errno) {
-		return errno
-	}
-	return err
 }

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"io/fs"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,8 +24,13 @@ func readOnlyHere(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return step("make a slave of", "/", err)
 	}
-	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return step("bind", dir, err)
+	// A mount on the root would hide below it: nothing looks there again.
+	if real, err := filepath.EvalSymlinks(dir); err != nil {
+		return err
+	} else if real != "/" {
+		if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return step("bind", dir, err)
+		}
 	}
 	// Linux 5.12 is the first to do this for a whole tree.
 	err := unix.MountSetattr(unix.AT_FDCWD, dir, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,8 +75,9 @@ func unixSocket(name string) (*os.File, error) {
 func await(ctx context.Context, h *Helper, conn *os.File, greet func(io.ReadWriter) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("no answer within %v", startLimit))
 	defer cancel()
-	greeted := make(chan error, 1) // so that it can end before it is asked
-	go func() { greeted <- greet(conn) }()
+	greeted := make(chan error, 1) // so that it can end when nobody listens any more
+	var wg sync.WaitGroup
+	wg.Go(func() { greeted <- greet(conn) })
 	var err error
 	select {
 	case err = <-greeted:
@@ -102,6 +104,7 @@ func await(ctx context.Context, h *Helper, conn *os.File, greet func(io.ReadWrit
 		}
 	}
 	_ = unix.Shutdown(int(conn.Fd()), unix.SHUT_RDWR) // ends greet
+	wg.Wait()
 	if stopErr := h.Stop(context.WithoutCancel(ctx)); stopErr != nil {
 		err = errors.Join(err, stopErr)
 	}

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -110,7 +111,7 @@ func (d *Daemon) connect(ctx context.Context, name, dir string, cmd *exec.Cmd, p
 	listener.Close() // the daemon has its own
 	if err != nil {
 		conn.Close()
-		return nil, nil, launchError(name, d.Path, err)
+		return nil, nil, err
 	}
 	if err := await(ctx, h, conn, greetVhostUser); err != nil {
 		conn.Close()
@@ -131,8 +132,8 @@ func asRootOfNamespace() *syscall.SysProcAttr {
 
 // virtiofsdError adds what is known about why a daemon gives up at once.
 func virtiofsdError(err error) error {
-	d, ok := err.(*Died) //nolint:errorlint // await returns it as it is
-	if !ok {
+	d := (*Died)(nil)
+	if !errors.As(err, &d) {
 		return err
 	}
 	for _, f := range []struct{ sign, hint string }{
@@ -147,5 +148,5 @@ func virtiofsdError(err error) error {
 			return &HostError{Op: "start " + d.Name, Err: d, Hint: f.hint}
 		}
 	}
-	return d
+	return err
 }
