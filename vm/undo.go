@@ -2,6 +2,7 @@ package vm
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/go-multierror"
 )
@@ -20,9 +21,9 @@ func (u *undoList) add(what string, f func() error) { *u = append(*u, undoStep{w
 // run takes everything back and reports what would not go.
 func (u *undoList) run() error {
 	var wrong *multierror.Error
-	for i := len(*u) - 1; i >= 0; i-- {
-		if err := (*u)[i].f(); err != nil {
-			wrong = multierror.Append(wrong, fmt.Errorf("%s: %w", (*u)[i].what, err))
+	for _, step := range slices.Backward(*u) {
+		if err := step.f(); err != nil {
+			wrong = multierror.Append(wrong, fmt.Errorf("%s: %w", step.what, err))
 		}
 	}
 	*u = nil

@@ -58,7 +58,7 @@ func hints(err error) []string {
 			seen[h] = true
 			found = append(found, h)
 		}
-		switch e := err.(type) {
+		switch e := err.(type) { //nolint:errorlint // this is the walk
 		case *multierror.Error:
 			for _, err := range e.Errors {
 				walk(err)
@@ -77,7 +77,7 @@ func hints(err error) []string {
 
 // hint is the advice of this very error.
 func hint(err error) string {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // the caller walks the tree
 	case *vm.HostError:
 		return e.Hint
 	case *qemu.HostError:
@@ -99,7 +99,7 @@ func hint(err error) string {
 	case *state.OwnerError:
 		return fmt.Sprintf("become that user, or have the directory given to you: chown -R %d %s", e.User, e.Dir)
 	}
-	if err == control.ErrNotRunning {
+	if err == control.ErrNotRunning { //nolint:errorlint // the caller walks the tree
 		return "mvm ps shows what runs"
 	}
 	return ""

@@ -33,15 +33,29 @@ type Machine struct {
 	Runtime string
 }
 
-// The files of a machine.
-func (m Machine) LockFile() string     { return filepath.Join(m.State, "lock") }
-func (m Machine) ConsoleLog() string   { return filepath.Join(m.State, "console.log") }
-func (m Machine) LastExit() string     { return filepath.Join(m.State, "exit.json") }
-func (m Machine) GCRoots() string      { return filepath.Join(m.State, "gcroots") }
+// LockFile is what the process that runs the machine holds locked.
+func (m Machine) LockFile() string { return filepath.Join(m.State, "lock") }
+
+// ConsoleLog is what the guest wrote to its console.
+func (m Machine) ConsoleLog() string { return filepath.Join(m.State, "console.log") }
+
+// LastExit is how the machine ended last, as JSON.
+func (m Machine) LastExit() string { return filepath.Join(m.State, "exit.json") }
+
+// GCRoots is a directory of links that keep the machine's closure.
+func (m Machine) GCRoots() string { return filepath.Join(m.State, "gcroots") }
+
+// IdentityFile says which process runs the machine.
 func (m Machine) IdentityFile() string { return filepath.Join(m.Runtime, "supervisor.json") }
-func (m Machine) Socket() string       { return filepath.Join(m.Runtime, "control.sock") }
-func (m Machine) Initrd() string       { return filepath.Join(m.Runtime, "initrd") }
-func (m Machine) StoreDisk() string    { return filepath.Join(m.Runtime, "store-disk") }
+
+// Socket is where that process answers.
+func (m Machine) Socket() string { return filepath.Join(m.Runtime, "control.sock") }
+
+// Initrd is the initrd that the machine is booted with.
+func (m Machine) Initrd() string { return filepath.Join(m.Runtime, "initrd") }
+
+// StoreDisk is a link to the machine's store disk in the cache.
+func (m Machine) StoreDisk() string { return filepath.Join(m.Runtime, "store-disk") }
 
 // Make creates both directories with mode 0700, and their parents.
 func (m Machine) Make() error {
