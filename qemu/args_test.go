@@ -75,12 +75,31 @@ func TestKernelParams(t *testing.T) {
 		{Machine{Console: true}, "console=ttyS0 reboot=t panic=-1"},
 		{Machine{TSCKHz: 2600000}, "reboot=t panic=-1 tsc_early_khz=2600000 tsc=reliable"},
 		{Machine{TSCKHz: 2600000, Accel: KVM}, "reboot=t panic=-1"},
-		{Machine{TSCKHz: 2600000, Type: Q35}, "reboot=t panic=-1"},
+		{Machine{TSCKHz: 2600000, Type: Q35}, "reboot=t panic=-1 no_timer_check tsc_early_khz=2600000 tsc=reliable"},
+		{Machine{Type: Q35}, "reboot=t panic=-1 no_timer_check"},
+		{Machine{Type: Q35, Accel: KVM}, "reboot=t panic=-1"},
 		{Machine{TSCKHz: 2600000, Type: Virt, Console: true}, "console=ttyAMA0 panic=-1"},
 	}
 	for _, tt := range tests {
 		if got := strings.Join(tt.m.KernelParams(), " "); got != tt.want {
 			t.Errorf("KernelParams() of %+v = %q; want %q", tt.m, got, tt.want)
+		}
+	}
+}
+
+func TestWithoutClock(t *testing.T) {
+	tests := []struct {
+		console string
+		want    bool
+	}{
+		{"", false},
+		{"[    2.1] ACPI: Using IOAPIC for interrupt routing\r\n", false},
+		{"[    2.1] APIC frequency too slow, disabling apic timer\r\n[    2.2] ACPI: …", true},
+		{"[    0.0] tsc: Marking TSC unstable due to could not calculate TSC khz\r\n", true},
+	}
+	for _, tt := range tests {
+		if got := WithoutClock([]byte(tt.console)); got != tt.want {
+			t.Errorf("WithoutClock(%q) = %v; want %v", tt.console, got, tt.want)
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package qemu
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // mmioSlots is how many virtio-mmio transports a microvm has: 24 with the
 // second I/O APIC that it gets by default (QEMU's hw/i386/microvm.c).
@@ -31,7 +34,29 @@ func (m *Machine) virtioDevices() int {
 
 // needsPIT reports whether a microvm's guest has to time its TSC by a PIT,
 // since nothing tells it the frequency. Under KVM the paravirtual clock does.
+// The PIT serves for nothing else: on a machine with reduced ACPI hardware,
+// which the microvm is, Linux takes no interrupts from it.
 func (m *Machine) needsPIT() bool { return m.accel() == TCG && m.TSCKHz == 0 }
+
+// WithoutClock reports whether a guest's console shows that its kernel found no
+// clock to live by: it will then hang, now or at the first thing that sleeps.
+//
+// Under TCG that happens to a MicroVM's guest when the host is so busy that
+// QEMU stands still for a tenth of a second at the very moment at which the
+// kernel calibrates the local APIC's timer. Nothing on the kernel's command
+// line or QEMU's prevents it; starting again helps, and so does a less busy
+// host, or a Q35, whose guests have other clocks.
+func WithoutClock(console []byte) bool {
+	for _, sign := range []string{
+		"APIC frequency too slow, disabling apic timer", // arch/x86/kernel/apic/apic.c
+		"could not calculate TSC khz",                   // arch/x86/kernel/tsc.c
+	} {
+		if bytes.Contains(console, []byte(sign)) {
+			return true
+		}
+	}
+	return false
+}
 
 // KernelParams returns what the kernel's command line must hold for this
 // machine to be heard, to keep time, and to end when its kernel panics.
@@ -49,11 +74,25 @@ func (m *Machine) KernelParams() []string {
 		p = append(p, "reboot=t")
 	}
 	p = append(p, "panic=-1")
-	if m.machineType() == MicroVM && m.accel() == TCG && m.TSCKHz > 0 {
-		// The TSC is the only good clock, and under TCG it is the host's.
-		// Without a PIT the kernel cannot measure it and hangs; with one
-		// it may measure badly on a busy host. The kernel must then also
-		// be kept from judging the TSC by a worse clock.
+	if m.x86() && m.accel() == TCG {
+		p = append(p, m.clockParams()...)
+	}
+	return p
+}
+
+// clockParams keep a kernel from measuring, under TCG, what a busy host lets
+// nobody measure.
+func (m *Machine) clockParams() []string {
+	var p []string
+	if m.machineType() != MicroVM {
+		// "IO-APIC + timer doesn't work!" is a panic, after a timer that
+		// does work was late. Under KVM Linux leaves the check out itself.
+		p = append(p, "no_timer_check")
+	}
+	if m.TSCKHz > 0 {
+		// Under TCG the TSC is the host's. On a MicroVM it is the only
+		// clock: without a PIT the kernel cannot measure it and hangs;
+		// with one it measures badly on a busy host and hangs too.
 		p = append(p, "tsc_early_khz="+strconv.Itoa(m.TSCKHz), "tsc=reliable")
 	}
 	return p

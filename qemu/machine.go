@@ -64,9 +64,9 @@ type Machine struct {
 	HugePages bool
 
 	// TSCKHz is the frequency of the host's time stamp counter in kHz, as
-	// from [HostTSC]. A MicroVM under TCG needs it to keep time; see
-	// [Machine.KernelParams]. Zero leaves the guest to find out by a PIT,
-	// which fails now and then on a busy host.
+	// from a [TSCMeter]. Under TCG a guest needs it to keep time; see
+	// [Machine.KernelParams]. Zero leaves the guest to find out by itself,
+	// which fails on a busy host.
 	TSCKHz int
 
 	// Kernel and Initrd are files. Append is the whole kernel command line;
