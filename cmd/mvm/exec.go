@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -96,7 +95,7 @@ func (e env) exec(ctx context.Context, client *control.Client, x handoff.Exec, t
 	case err != nil:
 		return execError(err)
 	case exited.Err != "":
-		return &endedError{exit: control.Exit{Detail: fmt.Sprintf("%s: %s", x.Argv[0], exited.Err)}, code: exited.Code, report: true}
+		return &endedError{exit: control.Exit{Detail: exited.Err}, code: exited.Code, report: true}
 	case exited.Code != 0:
 		return &endedError{code: exited.Code}
 	}
