@@ -1,0 +1,95 @@
+package test_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mvmrun/mvm/vm/control"
+)
+
+// TestKilledSupervisor: QEMU does not outlive mvm, whatever ends mvm; the next
+// mvm finds out, says so, cleans up, and can run the machine again.
+func TestKilledSupervisor(t *testing.T) {
+	h := host(t)
+	definition := define(t, h, "killed", `
+[[volumes]]
+image = "data.img"
+size = 16
+mountPoint = "/data"`)
+	v := h.Start(definition)
+	v.WaitReady()
+	v.Exec("sh", "-c", "echo kept >/data/file; sync")
+	st := v.Status()
+	if st.PID != v.PID() || st.State != control.Ready || st.QEMU == 0 || st.ReadyAfter <= 0 {
+		t.Fatalf("status = %+v; want a ready machine of process %d", st, v.PID())
+	}
+	// A pidfd is QEMU and no later process that gets its id.
+	qemu, err := unix.PidfdOpen(st.QEMU, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(qemu)
+	v.Signal(syscall.SIGKILL)
+	if e := v.Wait(); e.Code != -1 {
+		t.Errorf("mvm run = %d; want -1 after SIGKILL", e.Code)
+	}
+	awaitExit(t, qemu)
+
+	ps := h.Mvm("ps", "--json")
+	if ps.Stdout != "[]\n" || !strings.Contains(ps.Stderr, "mvm: warning: killed: its supervisor, process ") {
+		t.Errorf("mvm ps --json = %q; want no machine and a warning that says why:\n%s", ps.Stdout, ps.Stderr)
+	}
+	if ps := h.Mvm("ps"); strings.Contains(ps.Stdout, "killed") || ps.Stderr != "" {
+		t.Errorf("the second mvm ps still speaks of the machine:\n%s%s", ps.Stdout, ps.Stderr)
+	}
+	again := h.Start(definition, "--", "cat", "/data/file").Wait()
+	if again.Code != 0 || again.Stdout != "kept\n" {
+		t.Errorf("the next run = %d, %q; want 0 and what was written before the crash", again.Code, again.Stdout)
+	}
+}
+
+// TestKilledSupervisorWithoutPs: the next run needs nobody to clean up for it.
+func TestKilledSupervisorWithoutPs(t *testing.T) {
+	h := host(t)
+	definition := define(t, h, "killed", "")
+	v := h.Start(definition)
+	v.Await("runs as process")
+	v.Signal(syscall.SIGKILL)
+	v.Wait()
+	if e := h.Start(definition, "--", "true").Wait(); e.Code != 0 {
+		t.Errorf("mvm run after a crash = %d; want 0", e.Code)
+	}
+}
+
+// TestKilledQEMU: mvm knows at once, and says what it was.
+func TestKilledQEMU(t *testing.T) {
+	h := host(t)
+	v := h.Start(define(t, h, "shot", ""))
+	v.WaitReady()
+	if err := unix.Kill(v.Status().QEMU, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	e := v.Wait()
+	if e.Code != 122 || !strings.Contains(e.Stderr, "mvm: error: ") || !strings.Contains(e.Stderr, "killed") {
+		t.Errorf("mvm run = %d; want 122 and an error that QEMU was killed", e.Code)
+	}
+}
+
+// awaitExit waits until the process behind a pidfd has ended.
+func awaitExit(t *testing.T, pidfd int) {
+	t.Helper()
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, 60_000) // against hanging
+		if err == unix.EINTR {
+			continue
+		}
+		if n != 1 || err != nil {
+			t.Fatalf("the process lives on: poll = %d, %v", n, err)
+		}
+		return
+	}
+}
