@@ -27,6 +27,7 @@ type facts struct {
 	timeout     time.Duration // the ready limit that was exceeded, or 0
 	mismatch    string        // how the guest's mounts differ from the plan
 	agentErr    error         // the guest's agent broke the protocol
+	helperErr   error         // a helper ended before QEMU did
 	commandErr  error         // the command was lost on the way
 	commandText string        // why the guest could not execute the command, or ""
 	qemuErr     error         // QEMU's exit, if not clean
@@ -80,6 +81,9 @@ func (f *facts) reasonOf(e *control.Exit) {
 	case f.mismatch != "":
 		e.Reason = control.GuestFailed
 		e.Detail = "guest: " + f.mismatch
+	case f.helperErr != nil:
+		e.Reason = control.HelperDied
+		e.Detail = f.helperErr.Error()
 	case f.timeout > 0:
 		e.Reason = control.ReadyTimeout
 		e.Detail = fmt.Sprintf("the guest was not ready within %v", f.timeout)

@@ -43,6 +43,8 @@ func TestEveryEndHasItsReason(t *testing.T) {
 		{name: "killed while it is stopped", f: facts{ready: true, stopWhy: "^C", qemuErr: errors.New("QEMU was ended by signal 9"), tried: []climbed{{rungQuit, errors.New("no end")}, {rungKill, nil}}},
 			want: control.Killed, detail: "SIGKILL ended it"},
 		{name: "not ready in time", f: facts{timeout: time.Minute, reason: "host-qmp-quit", tried: []climbed{{rungQuit, nil}}}, want: control.ReadyTimeout, detail: "within 1m0s"},
+		{name: "a helper dies", f: facts{ready: true, helperErr: errors.New("virtiofsd of share src (process 7) was ended by signal 9"), tried: []climbed{{rungAgent, nil}}},
+			want: control.HelperDied, detail: "virtiofsd of share src"},
 		{name: "QEMU crashes", f: facts{ready: true, qemuErr: errors.New("QEMU was ended by signal 11")}, want: control.QEMUError, detail: "signal 11"},
 		{name: "somebody else quits QEMU", f: facts{ready: true, reason: "host-signal"}, want: control.QEMUError, detail: "host-signal"},
 		{name: "powered off before it was ready", f: facts{reason: "guest-shutdown"}, want: control.GuestFailed, detail: "before it was ready"},

@@ -45,8 +45,24 @@ type Host struct {
 	// AIO is how QEMU reads and writes images. Empty means threads.
 	AIO string
 
+	// Virtiofs says that there is a virtiofsd, for shares that leave the
+	// protocol open.
+	Virtiofs bool
+
 	// Place is where the machine lives.
 	Place state.Machine
+}
+
+// protocol is how a share is carried: as its definition says, or for "auto" by
+// virtiofs where there is a daemon for it, else by 9p.
+func (h Host) protocol(s *Share) string {
+	switch {
+	case s.Protocol() != "auto":
+		return s.Protocol()
+	case h.Virtiofs:
+		return "virtiofs"
+	}
+	return "9p"
 }
 
 // Plan decides what QEMU is told and what the guest mounts. It is pure: the
@@ -55,7 +71,7 @@ type Host struct {
 //
 // The definition must have passed [Config.Check].
 func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
-	plan, err := c.MountPlan()
+	plan, err := mounts.For(c.mountsConfig(host))
 	if err != nil {
 		return qemu.Machine{}, mounts.Plan{}, err
 	}
@@ -81,6 +97,7 @@ func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
 		ExtraArgs:     c.QEMU.ExtraArgs,
 	}
 	m.Drives = c.drives(host)
+	m.Shares = c.shares(host)
 	for i := range c.Interfaces {
 		nic, err := c.nic(&c.Interfaces[i])
 		if err != nil {
@@ -97,11 +114,14 @@ func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
 }
 
 // MountPlan is the part of [Plan] that the guest carries out. It needs nothing
-// but the definition.
-func (c *Config) MountPlan() (mounts.Plan, error) { return mounts.For(c.mountsConfig()) }
+// but the definition; a share that leaves its protocol open is taken for
+// virtiofs.
+func (c *Config) MountPlan() (mounts.Plan, error) {
+	return mounts.For(c.mountsConfig(Host{Virtiofs: true}))
+}
 
 // mountsConfig is the definition in the words of package mounts.
-func (c *Config) mountsConfig() mounts.Config {
+func (c *Config) mountsConfig(host Host) mounts.Config {
 	mc := mounts.Config{
 		StoreOnDisk:          c.HasStoreDisk(),
 		StoreDiskType:        c.StoreDiskFormat(),
@@ -114,7 +134,7 @@ func (c *Config) mountsConfig() mounts.Config {
 	for i := range c.Shares {
 		s := &c.Shares[i]
 		mc.Shares = append(mc.Shares, mounts.Share{
-			Tag: s.Tag, Source: s.Source, MountPoint: s.MountPoint, Proto: s.Protocol(), ReadOnly: s.ReadOnly,
+			Tag: s.Tag, Source: s.Source, MountPoint: s.MountPoint, Proto: host.protocol(s), ReadOnly: s.ReadOnly,
 		})
 	}
 	return mc
@@ -152,6 +172,23 @@ func (c *Config) drives(host Host) []qemu.Drive {
 		})
 	}
 	return drives
+}
+
+// shares are the directories that the guest can mount, by a socket to a helper or
+// by QEMU itself.
+func (c *Config) shares(host Host) []qemu.Share {
+	var shares []qemu.Share
+	for i := range c.Shares {
+		s := &c.Shares[i]
+		q := qemu.Share{Tag: s.Tag, Why: fmt.Sprintf("shares[%d]", i)}
+		if host.protocol(s) == "virtiofs" {
+			q.SocketFile = shareFile(s.Tag)
+		} else {
+			q.Path, q.Security, q.Writable = s.Source, s.Security(), !s.ReadOnly
+		}
+		shares = append(shares, q)
+	}
+	return shares
 }
 
 // path is where the volume's image is on the host.

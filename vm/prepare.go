@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-multierror"
 
 	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
 	"github.com/mvmrun/mvm/vm/volume"
 )
@@ -42,7 +44,7 @@ func (s *supervisor) volumes(ctx context.Context) error {
 
 // DetectHost finds out what planning must know of this host. Why is what the
 // user should be told about the accelerator, or "".
-func DetectHost(c *Config, place state.Machine) (host Host, why string, err error) {
+func DetectHost(ctx context.Context, c *Config, place state.Machine) (host Host, why string, err error) {
 	host = Host{Arch: runtime.GOARCH, Place: place}
 	t := qemu.Type(c.MachineType(host.Arch))
 	switch c.Accelerator() {
@@ -58,8 +60,16 @@ func DetectHost(c *Config, place state.Machine) (host Host, why string, err erro
 	if err != nil {
 		return host, "", err
 	}
+	if c.leavesProtocolOpen() {
+		_, ferr := sidecar.FindVirtiofsd(ctx, c.Path(c.Virtiofsd.Package))
+		host.Virtiofs = ferr == nil
+	}
 	if qemu.IOUring() == nil {
 		host.AIO = "io_uring"
 	}
 	return host, why, nil
+}
+
+func (c *Config) leavesProtocolOpen() bool {
+	return slices.ContainsFunc(c.Shares, func(s Share) bool { return s.Protocol() == "auto" })
 }

@@ -147,7 +147,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if err := s.volumes(ctx); err != nil {
 		return none, err
 	}
-	host, why, err := DetectHost(s.c, s.place)
+	host, why, err := DetectHost(ctx, s.c, s.place)
 	if err != nil {
 		return none, err
 	}
@@ -172,7 +172,18 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if why != "" {
 		s.note("%s", why)
 	}
-	return s.watch(ctx, binary, machine, plan)
+	if s.c.leavesProtocolOpen() && !host.Virtiofs {
+		s.note("shares go by 9p, which is slower: there is no virtiofsd on this host")
+	}
+	h, err := s.startHelpers(ctx, host)
+	if err != nil {
+		return none, err
+	}
+	exit, err := s.watch(ctx, binary, machine, plan, h)
+	if herr := h.stop(ctx); herr != nil {
+		s.note("%v", herr)
+	}
+	return exit, err
 }
 
 // storeDisk finds or makes the store disk and leaves a link to it where QEMU

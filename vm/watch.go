@@ -17,6 +17,7 @@ import (
 	"github.com/mvmrun/mvm/vm/agent"
 	"github.com/mvmrun/mvm/vm/console"
 	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/sidecar"
 )
 
 const (
@@ -27,6 +28,10 @@ const (
 	// failedGrace is how long a guest that said it cannot boot may take to
 	// power itself off.
 	failedGrace = 10 * time.Second
+
+	// helperGrace is how much later than a helper QEMU may end and still be
+	// the one that ended first.
+	helperGrace = 100 * time.Millisecond
 )
 
 // A watcher looks after one run of QEMU. Its loop is the only one that decides
@@ -39,13 +44,14 @@ type watcher struct {
 	agent *agent.Client
 	facts facts
 
-	ladder  chan []climbed     // the ladder that is being climbed, or nil
-	command chan commandResult // the command that runs in the guest, or nil
-	wg      sync.WaitGroup     // ladder and command
-	cancel  context.CancelFunc // ends the command
-	exited  <-chan struct{}    // QEMU is gone
-	ready   <-chan time.Time   // the guest has been given enough time
-	events  <-chan agent.Event // what the guest says of itself
+	ladder  chan []climbed         // the ladder that is being climbed, or nil
+	command chan commandResult     // the command that runs in the guest, or nil
+	wg      sync.WaitGroup         // ladder and command
+	cancel  context.CancelFunc     // ends the command
+	exited  <-chan struct{}        // QEMU is gone
+	ready   <-chan time.Time       // the guest has been given enough time
+	events  <-chan agent.Event     // what the guest says of itself
+	helpers <-chan *sidecar.Helper // those that ended
 }
 
 type commandResult struct {
@@ -54,13 +60,13 @@ type commandResult struct {
 }
 
 // watch starts QEMU and looks after it until it is gone.
-func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, plan mounts.Plan) (control.Exit, error) {
+func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, plan mounts.Plan, h *helpers) (control.Exit, error) {
 	log, err := console.OpenLog(s.place.ConsoleLog(), consoleLimit)
 	if err != nil {
 		return control.Exit{}, err
 	}
 	defer log.Close()
-	o := qemu.StartOptions{Binary: binary, Dir: "/"}
+	o := qemu.StartOptions{Binary: binary, Dir: "/", Files: h.files}
 	if s.c.NamesProcess() {
 		o.Argv0 = "microvm@" + m.Name
 	}
@@ -71,7 +77,7 @@ func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, p
 		}
 		return control.Exit{}, err
 	}
-	w := &watcher{s: s, plan: plan, proc: proc, exited: proc.Done()}
+	w := &watcher{s: s, plan: plan, proc: proc, exited: proc.Done(), helpers: h.died}
 	s.update(func(st *control.Status) { st.QEMU = proc.PID() })
 
 	var readers sync.WaitGroup
@@ -149,6 +155,8 @@ func (w *watcher) run(ctx context.Context) {
 			w.ladder = nil
 			w.facts.tried = tried
 			w.stubborn(tried)
+		case d := <-w.helpers:
+			w.helperDied(d)
 		case <-w.exited:
 			w.last(ctx)
 			return
@@ -262,6 +270,25 @@ func (w *watcher) commandEnded(r commandResult) {
 	}
 	w.facts.commandDone = true
 	w.s.enter(control.Stopping, "the command ended with status %d", r.exited.Code)
+	w.climb(w.gentle())
+}
+
+// helperDied ends the machine: a guest whose share is gone hangs on it sooner or
+// later, and says nothing. A helper also ends when QEMU does, so QEMU is given a
+// moment to turn out to be the first.
+func (w *watcher) helperDied(h *sidecar.Helper) {
+	select {
+	case <-w.exited:
+		return
+	case <-time.After(helperGrace):
+	}
+	if w.facts.helperErr == nil {
+		w.facts.helperErr = h.Err()
+	}
+	if w.ladder != nil {
+		return
+	}
+	w.s.enter(control.Stopping, "%v", h.Err())
 	w.climb(w.gentle())
 }
 

@@ -45,7 +45,7 @@ digits differ from one call to the next.`,
 				img = c.Unresolved()
 			}
 			tsc := qemu.StartTSC()
-			host, _, err := vm.DetectHost(c, dirs.Machine(c.MachineName()))
+			host, _, err := vm.DetectHost(cmd.Context(), c, dirs.Machine(c.MachineName()))
 			if err != nil {
 				return err
 			}

@@ -92,7 +92,7 @@ func (e env) examine(ctx context.Context, base *vm.Config) []finding {
 		caps, err := qemu.Probe(ctx, binary)
 		found = append(found, outcome("qemu answers", "version "+caps.Version.String(), err, "broken"))
 	}
-	host, why, err := vm.DetectHost(base, state.Machine{})
+	host, why, err := vm.DetectHost(ctx, base, state.Machine{})
 	text := string(host.Accel)
 	if why != "" {
 		text = why

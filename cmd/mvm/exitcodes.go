@@ -10,6 +10,7 @@ import (
 	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/control"
 	"github.com/mvmrun/mvm/vm/kmod"
+	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
 	"github.com/mvmrun/mvm/vm/volume"
 )
@@ -28,6 +29,7 @@ const (
 	exitQEMU       = 122
 	exitNotReady   = 123
 	exitForced     = 124
+	exitHelper     = 125
 	exitExec       = 125
 )
 
@@ -49,6 +51,7 @@ run ends with the guest's own exit status, if it reported one
   122  QEMU could not be started, or died
   123  the guest was not ready in time
   124  the guest was asked to power off, did not, and was forced
+  125  a helper (virtiofsd, passt) ended while the guest ran
 
 exec ends with the command's own exit status, 126 or 127 if it could not be
 executed or was not found, and 125 if mvm could not ask.`
@@ -90,6 +93,8 @@ func ended(exit control.Exit) error {
 		e.code = exitNotReady
 	case control.Killed:
 		e.code = exitForced
+	case control.HelperDied:
+		e.code = exitHelper
 	default:
 		if exit.Status != nil {
 			e.code = *exit.Status
@@ -113,6 +118,7 @@ func exitCode(err error) int {
 		diskHost *storedisk.HostError
 		volHost  *volume.HostError
 		owner    *state.OwnerError
+		helper   *sidecar.HostError
 		def      *vm.DefinitionError
 		find     *vm.FindError
 		modHost  *kmod.HostError
@@ -129,7 +135,7 @@ func exitCode(err error) int {
 	case errors.Is(err, control.ErrNotRunning):
 		return exitNotRunning
 	case errors.As(err, &vmHost), errors.As(err, &qemuHost), errors.As(err, &diskHost),
-		errors.As(err, &volHost), errors.As(err, &modHost), errors.As(err, &owner):
+		errors.As(err, &volHost), errors.As(err, &modHost), errors.As(err, &helper), errors.As(err, &owner):
 		return exitHost
 	case errors.As(err, &qemuExit):
 		return exitQEMU

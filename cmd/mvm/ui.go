@@ -13,6 +13,7 @@ import (
 	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/control"
 	"github.com/mvmrun/mvm/vm/kmod"
+	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
 	"github.com/mvmrun/mvm/vm/volume"
 )
@@ -90,6 +91,8 @@ func hint(err error) string {
 		return e.Hint
 	case *qemu.ExitError:
 		return "mvm argv NAME --why shows which key of the definition caused each option"
+	case *sidecar.HostError:
+		return e.Hint
 	case *vm.FindError:
 		return e.Hint
 	case *endedError:

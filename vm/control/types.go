@@ -26,6 +26,7 @@ const (
 	GuestPanic    Reason = "guest panic"    // the guest's kernel gave up
 	Stopped       Reason = "stopped"        // asked to, and it did by itself
 	Killed        Reason = "killed"         // asked to, and it had to be forced
+	HelperDied    Reason = "helper died"    // a virtiofsd or passt ended before QEMU did
 	QEMUError     Reason = "qemu error"     // QEMU would not start, or died
 	ReadyTimeout  Reason = "ready timeout"  // it was not ready in time
 	NotStarted    Reason = "not started"    // it came to nothing before QEMU ran
