@@ -35,7 +35,7 @@ func (e *Died) Error() string {
 	if e.Signal != 0 {
 		how = fmt.Sprintf("%s (process %d) was ended by signal %d (%v)", e.Name, e.PID, int(e.Signal), e.Signal)
 	}
-	if line := lastLine(e.Stderr); line != "" {
+	if line := telling(e.Stderr); line != "" {
 		how += ": " + line
 	}
 	return how
@@ -62,12 +62,16 @@ func died(name string, argv []string, s *os.ProcessState, stderr string) *Died {
 	return d
 }
 
-// lastLine returns the last line of s that says something.
-func lastLine(s string) string {
+// telling returns the line of s that says most: the first that calls itself an
+// error, or else the last.
+func telling(s string) string {
 	last := ""
 	for line := range strings.Lines(s) {
 		if line = strings.TrimSpace(line); line != "" {
 			last = line
+		}
+		if strings.Contains(strings.ToLower(line), "error") {
+			break
 		}
 	}
 	return last

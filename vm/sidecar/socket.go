@@ -99,7 +99,7 @@ func await(ctx context.Context, h *Helper, conn *os.File, greet func(io.ReadWrit
 		err = h.Err()
 	default:
 		err = fmt.Errorf("start %s: %w", h.Name(), err)
-		if line := lastLine(h.Stderr()); line != "" {
+		if line := telling(h.Stderr()); line != "" {
 			err = fmt.Errorf("%w; it wrote: %s", err, line)
 		}
 	}

@@ -145,7 +145,7 @@ func virtiofsdError(err error) error {
 		{"unexpected argument", "check virtiofsd.extraArgs and the share's extraArgs: the daemons written in C and in Rust have different options"},
 	} {
 		if strings.Contains(d.Stderr, f.sign) {
-			return &HostError{Op: "start " + d.Name, Err: d, Hint: f.hint}
+			return &HostError{Op: "share a directory", Err: d, Hint: f.hint}
 		}
 	}
 	return err

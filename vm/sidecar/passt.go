@@ -1,0 +1,150 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The network that a guest sees behind passt is the one of QEMU's own stack, so
+// that a machine may have either.
+const (
+	passtGuest   = "10.0.2.15"
+	passtGateway = "10.0.2.2" // the host itself, to the guest
+	passtMask    = "255.255.255.0"
+)
+
+// A Passt describes the network of one interface, made of the host's sockets by
+// passt. The guest is told its IPv4 address, 10.0.2.15, by DHCP, and its IPv6
+// prefix, which is the host's, by router advertisements. What it sends to the
+// gateway, 10.0.2.2, reaches the host's own address 127.0.0.1 at the same
+// port, by TCP and by UDP.
+type Passt struct {
+	// Interface names the interface in messages.
+	Interface string
+
+	// MAC is the guest's address.
+	MAC net.HardwareAddr
+
+	// Forwards are ports of the host that lead into the guest.
+	Forwards []Forward
+
+	// HideHost makes the gateway a mere gateway.
+	HideHost bool
+}
+
+// A Forward is a port of the host that leads into the guest.
+type Forward struct {
+	UDP       bool
+	HostAddr  netip.Addr // zero means all addresses, of IPv4 and of IPv6
+	HostPort  uint16
+	GuestPort uint16
+}
+
+// A PasstProgram is an installed passt.
+type PasstProgram struct {
+	Path string
+}
+
+// FindPasst finds passt: the program that is named, or the one in PATH. The
+// error is a [HostError]; it matches [exec.ErrNotFound] when passt is not
+// installed, and QEMU's own network stack is then the way out.
+func FindPasst(name string) (*PasstProgram, error) {
+	path, err := find(name, "passt", nil, "install passt, or use QEMU's own network stack")
+	if err != nil {
+		return nil, err
+	}
+	return &PasstProgram{Path: path}, nil
+}
+
+// Args returns passt's arguments, without its name. It speaks Ethernet on the
+// connected socket fd.
+func (p *PasstProgram) Args(n Passt, fd int) ([]string, error) {
+	args := []string{
+		"--foreground", "--stderr", "--quiet", "--fd", strconv.Itoa(fd),
+		"--address", passtGuest, "--netmask", passtMask, "--gateway", passtGateway,
+	}
+	if n.HideHost {
+		args = append(args, "--no-map-gw")
+	}
+	for _, f := range n.Forwards {
+		if f.HostPort == 0 || f.GuestPort == 0 {
+			return nil, errors.New("a forwarded port is 0")
+		}
+		if f.HostAddr.Zone() != "" {
+			return nil, fmt.Errorf("the forwarded address %v has a zone", f.HostAddr)
+		}
+		option := "--tcp-ports"
+		if f.UDP {
+			option = "--udp-ports"
+		}
+		from := strconv.Itoa(int(f.HostPort))
+		if f.HostAddr.IsValid() {
+			from = f.HostAddr.Unmap().String() + "/" + from
+		}
+		args = append(args, option, from+":"+strconv.Itoa(int(f.GuestPort)))
+	}
+	return args, nil
+}
+
+// Start starts passt and returns it with a socket for QEMU's stream network
+// (QEMU 7.2 or later), which QEMU inherits and the caller closes. Its ports are
+// bound: one that is taken is an error here. If ctx ends first, nothing is left
+// of it.
+//
+// Passt ends when QEMU does. Started by root, it becomes nobody.
+func (p *PasstProgram) Start(ctx context.Context, n Passt) (*Helper, *os.File, error) {
+	name := "passt of interface " + n.Interface
+	args, err := p.Args(n, firstFD)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(n.MAC) != 6 {
+		return nil, nil, fmt.Errorf("%s: %q is not an Ethernet address", name, n.MAC)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, os.NewSyscallError("socketpair", err))
+	}
+	conn, theirs := os.NewFile(uintptr(pair[0]), "ethernet"), os.NewFile(uintptr(pair[1]), "ethernet")
+	cmd := &exec.Cmd{Path: p.Path, Args: append([]string{p.Path}, args...), ExtraFiles: []*os.File{theirs}}
+	h, err := launch(name, cmd, nil)
+	theirs.Close() // passt has its own
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	if err := await(ctx, h, conn, greeterPasst(n.MAC)); err != nil {
+		conn.Close()
+		return nil, nil, passtError(err)
+	}
+	return h, conn, nil
+}
+
+// passtError adds what is known about why passt gives up at once.
+func passtError(err error) error {
+	d := (*Died)(nil)
+	if !errors.As(err, &d) {
+		return err
+	}
+	for _, f := range []struct{ sign, hint string }{
+		{"Failed to bind", "stop the program that has the port, or forward another one"},
+		{"No external interface", "give the host a default route, or use QEMU's own network stack"},
+		{"No interface with a default route", "give the host a default route, or use QEMU's own network stack"},
+		{"nvalid port specifi", "forward single ports from 1 to 65535"},
+		{"nrecognized option", "install a passt of 2023 or later, or use QEMU's own network stack"},
+	} {
+		if strings.Contains(d.Stderr, f.sign) {
+			return &HostError{Op: "make a network", Err: d, Hint: f.hint}
+		}
+	}
+	return err
+}
