@@ -60,7 +60,7 @@ func (s *supervisor) startHelpers(ctx context.Context, host Host) (*helpers, err
 func (c *Config) virtiofsd(s *Share, dir string) sidecar.Virtiofsd {
 	return sidecar.Virtiofsd{
 		Share: s.Tag, Source: s.Source, Dir: dir,
-		ReadOnly: s.ReadOnly, Cache: s.CachePolicy(),
+		ReadOnly: c.keepsReadOnly(s), Cache: s.CachePolicy(),
 		Xattr: s.PassesACLs(), PosixACL: s.PassesACLs(),
 		Threads: int(c.Virtiofsd.ThreadPoolSize), FileHandles: c.Virtiofsd.FileHandles(),
 		ExtraArgs: append(append([]string(nil), c.Virtiofsd.ExtraArgs...), s.ExtraArgs...),

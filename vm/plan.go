@@ -134,7 +134,7 @@ func (c *Config) mountsConfig(host Host) mounts.Config {
 	for i := range c.Shares {
 		s := &c.Shares[i]
 		mc.Shares = append(mc.Shares, mounts.Share{
-			Tag: s.Tag, Source: s.Source, MountPoint: s.MountPoint, Proto: host.protocol(s), ReadOnly: s.ReadOnly,
+			Tag: s.Tag, Source: s.Source, MountPoint: s.MountPoint, Proto: host.protocol(s), ReadOnly: c.keepsReadOnly(s),
 		})
 	}
 	return mc
@@ -184,12 +184,17 @@ func (c *Config) shares(host Host) []qemu.Share {
 		if host.protocol(s) == "virtiofs" {
 			q.SocketFile = shareFile(s.Tag)
 		} else {
-			q.Path, q.Security, q.Writable = s.Source, s.Security(), !s.ReadOnly
+			q.Path, q.Security, q.Writable = s.Source, s.Security(), !c.keepsReadOnly(s)
 		}
 		shares = append(shares, q)
 	}
 	return shares
 }
+
+// keepsReadOnly reports whether the guest may not write to a share. The host's
+// store is among them whatever the definition says: no guest has any business
+// changing what other machines, and the host, are made of.
+func (c *Config) keepsReadOnly(s *Share) bool { return s.ReadOnly || s == c.StoreShare() }
 
 // path is where the volume's image is on the host.
 func (v *Volume) path(place state.Machine) string {
