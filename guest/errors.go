@@ -62,7 +62,7 @@ func kernelSays() string {
 // interrupts its own threads to preempt them.
 func retry(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,9 +49,9 @@ func scratch(t *testing.T) string {
 		if err != nil {
 			t.Error(err)
 		}
-		for i := len(list) - 1; i >= 0; i-- {
-			if strings.HasPrefix(list[i].where, dir) {
-				_ = unix.Unmount(list[i].where, unix.MNT_DETACH)
+		for _, m := range slices.Backward(list) {
+			if strings.HasPrefix(m.where, dir) {
+				_ = unix.Unmount(m.where, unix.MNT_DETACH)
 			}
 		}
 	})

@@ -77,8 +77,8 @@ func verify(plan mounts.Plan, list []mounted) error {
 }
 
 func lastAt(list []mounted, where string) int {
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].where == where {
+	for i, m := range slices.Backward(list) {
+		if m.where == where {
 			return i
 		}
 	}

@@ -1,10 +1,12 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,7 +38,7 @@ func mountBase() error {
 			return err
 		}
 		err := retry(func() error { return unix.Mount(b.kind, b.where, b.kind, b.flags, b.data) })
-		if err != nil && err != unix.EBUSY {
+		if err != nil && !errors.Is(err, unix.EBUSY) {
 			return &Failure{Op: fmt.Sprintf("mount %s on %s", b.kind, b.where), Err: err}
 		}
 	}
@@ -98,10 +100,10 @@ func enter(dir string) error {
 // (Documentation/filesystems/ramfs-rootfs-initramfs.rst); pivot_root does not
 // work there.
 func switchRoot(root string) error {
-	for i := len(base) - 1; i >= 0; i-- {
+	for _, b := range slices.Backward(base) {
 		// They stay mounted in the new root. Lazily, because of /dev/console
 		// and of whatever of /proc is open.
-		_ = unix.Unmount(base[i].where, unix.MNT_DETACH)
+		_ = unix.Unmount(b.where, unix.MNT_DETACH)
 	}
 	if err := unix.Chdir(root); err != nil {
 		return &Failure{Op: "enter " + root, Err: err}

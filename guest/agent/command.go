@@ -182,7 +182,7 @@ func (c *command) resize(size handoff.Size) {
 // retry calls a system call again while a signal interrupts it.
 func retry(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

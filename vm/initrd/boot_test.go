@@ -106,12 +106,15 @@ func writable() mounts.Plan {
 }
 
 // A drive is a disk of a test's machine.
-type drive struct{ image, serial string }
+type drive struct {
+	image, serial string
+	writable      bool
+}
 
 // A machine is a guest under QEMU. Its console is printed if the test fails.
 type machine struct {
 	t       *testing.T
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // the test's own, and its deadline
 	agent   *agent.Client
 	console *console
 	exited  chan error // buffered 1: what QEMU ended with
@@ -170,7 +173,7 @@ func start(t *testing.T, boot handoff.Boot, drives ...drive) *machine {
 		"-device", "virtserialport,chardev=agent,name=" + handoff.PortName,
 	}
 	for i, d := range drives {
-		args = append(args, "-drive", fmt.Sprintf("id=d%d,if=none,format=raw,read-only=on,file=%s", i, d.image),
+		args = append(args, "-drive", fmt.Sprintf("id=d%d,if=none,format=raw,read-only=%s,file=%s", i, onOff(!d.writable), d.image),
 			"-device", fmt.Sprintf("virtio-blk-device,drive=d%d,serial=%s", i, d.serial))
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
@@ -189,6 +192,13 @@ func start(t *testing.T, boot handoff.Boot, drives ...drive) *machine {
 		}
 	})
 	return m
+}
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
 }
 
 func find(t *testing.T, pattern string) string {

@@ -3,15 +3,19 @@ package initrd_test
 import (
 	"bytes"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/mvmrun/mvm/mounts"
 	"github.com/mvmrun/mvm/mounts/handoff"
 )
 
 func TestGuestBootsRunsCommandsAndEnds(t *testing.T) {
 	m := start(t, handoff.Boot{Hostname: "lamb", Plan: writable(), Init: []string{initOK, "an argument"}},
-		drive{makeStore(t), "nix-store"})
+		drive{image: makeStore(t), serial: "nix-store"})
 	ready := m.ready()
 	t.Logf("milliseconds since the kernel started: %v", ready.Timings)
 	for _, want := range []string{" / / ", " /nix/.ro-store ", " - overlay overlay ", "lowerdir=/nix/.ro-store,"} {
@@ -73,7 +77,7 @@ func TestGuestBootsRunsCommandsAndEnds(t *testing.T) {
 }
 
 func TestGuestIsPoweredOffByTheHost(t *testing.T) {
-	m := start(t, handoff.Boot{Plan: plain(), Init: []string{initOK}}, drive{makeStore(t), "nix-store"})
+	m := start(t, handoff.Boot{Plan: plain(), Init: []string{initOK}}, drive{image: makeStore(t), serial: "nix-store"})
 	m.ready()
 	if err := m.agent.Poweroff(m.ctx, false); err != nil {
 		t.Fatal(err)
@@ -85,12 +89,48 @@ func TestGuestIsPoweredOffByTheHost(t *testing.T) {
 }
 
 func TestInitThatIsPoweroffPassesOnItsStatus(t *testing.T) {
-	m := start(t, handoff.Boot{Plan: plain(), Init: []string{"/nix/store/0002-system/init-exits-7"}}, drive{makeStore(t), "nix-store"})
+	m := start(t, handoff.Boot{Plan: plain(), Init: []string{"/nix/store/0002-system/init-exits-7"}}, drive{image: makeStore(t), serial: "nix-store"})
 	m.ready()
 	if e := m.event(); e.Exit == nil || e.Exit.Status != 7 {
 		t.Errorf("event = %+v; want exit 7", e)
 	}
 	m.end()
+}
+
+// TestVolumeIsFoundByItsLabelAndKeepsTheStore boots twice with the disks in an
+// order in which letters would mount the wrong one.
+func TestVolumeIsFoundByItsLabelAndKeepsTheStore(t *testing.T) {
+	volume := filepath.Join(t.TempDir(), "volume")
+	writeFile(t, volume, "", 0o644)
+	if err := os.Truncate(volume, 16<<20); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "/sbin/mkfs.ext4", "e2fsprogs", "-q", "-L", "rw-store", volume)
+	plan := writable()
+	plan.Mounts = slices.Insert(plan.Mounts, 2, mounts.Mount{
+		Where: "/nix/.rw-store", Type: "ext4", Disk: &mounts.Disk{Label: "rw-store", Position: 1},
+	})
+	plan.Mounts[3].Depends = append(plan.Mounts[3].Depends, "/nix/.rw-store")
+	store := makeStore(t)
+	for _, command := range []string{"echo kept > /nix/store/new", busybox + " cat /nix/store/new"} {
+		m := start(t, handoff.Boot{Plan: plan, Init: []string{initOK}},
+			drive{image: volume, serial: "mvm-rw-store", writable: true}, drive{image: store, serial: "nix-store"})
+		m.ready()
+		out, exited := m.exec(handoff.Exec{Argv: []string{sh, "-c", command}}, "")
+		if exited.Code != 0 || strings.Contains(command, "cat") && out != "kept\n" {
+			t.Errorf("%s = %q, %+v", command, out, exited)
+		}
+		if err := m.agent.Poweroff(m.ctx, false); err != nil {
+			t.Fatal(err)
+		}
+		m.end()
+	}
+	// Going down left nothing for a journal to repair.
+	run(t, "/sbin/e2fsck", "e2fsprogs", "-fn", volume)
+	b, err := exec.Command("/sbin/dumpe2fs", "-h", volume).Output()
+	if err != nil || strings.Contains(string(b), "needs_recovery") {
+		t.Errorf("dumpe2fs = %v; want no needs_recovery in:\n%s", err, b)
+	}
 }
 
 func TestGuestThatCannotBootSaysWhy(t *testing.T) {
@@ -115,17 +155,17 @@ func TestGuestThatCannotBootSaysWhy(t *testing.T) {
 		err    string
 		detail string
 	}{
-		{"init is missing", handoff.Boot{Plan: plain(), Init: []string{"/nix/store/0002-system/gone"}}, drive{store, "nix-store"},
+		{"init is missing", handoff.Boot{Plan: plain(), Init: []string{"/nix/store/0002-system/gone"}}, drive{image: store, serial: "nix-store"},
 			"execute /nix/store/0002-system/gone", "no such file or directory", ""},
-		{"init is not executable", handoff.Boot{Plan: plain(), Init: []string{"/nix/store/0002-system/not-executable"}}, drive{store, "nix-store"},
+		{"init is not executable", handoff.Boot{Plan: plain(), Init: []string{"/nix/store/0002-system/not-executable"}}, drive{image: store, serial: "nix-store"},
 			"execute /nix/store/0002-system/not-executable", "permission denied", ""},
-		{"interpreter of init is missing", handoff.Boot{Plan: plain(), Init: []string{"/nix/store/0002-system/no-interpreter"}}, drive{store, "nix-store"},
+		{"interpreter of init is missing", handoff.Boot{Plan: plain(), Init: []string{"/nix/store/0002-system/no-interpreter"}}, drive{image: store, serial: "nix-store"},
 			"execute /nix/store/0002-system/no-interpreter", "no such file or directory", "interpreter"},
-		{"disk is missing", handoff.Boot{Plan: plain(), Init: []string{initOK}, DeviceTimeout: 500}, drive{store, "other"},
+		{"disk is missing", handoff.Boot{Plan: plain(), Init: []string{initOK}, DeviceTimeout: 500}, drive{image: store, serial: "other"},
 			`find disk with serial "nix-store" or label "nix-store"`, "did not appear within 500ms", `/dev/vda: `},
-		{"disk is corrupted", handoff.Boot{Plan: plain(), Init: []string{initOK}}, drive{broken, "nix-store"},
+		{"disk is corrupted", handoff.Boot{Plan: plain(), Init: []string{initOK}}, drive{image: broken, serial: "nix-store"},
 			"mount erofs on /nix/store", "invalid argument", "erofs: "},
-		{"file system is unknown", handoff.Boot{Plan: unknown, Init: []string{initOK}}, drive{store, "nix-store"},
+		{"file system is unknown", handoff.Boot{Plan: unknown, Init: []string{initOK}}, drive{image: store, serial: "nix-store"},
 			"mount minix on /nix/store", "the kernel has no support for minix", "ext4"},
 	}
 	for _, tt := range tests {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -133,7 +134,7 @@ func (t *Tree) lookUp(key string) []string {
 	names := t.exact[key]
 	for _, a := range t.aliases {
 		if ok, err := path.Match(a.pattern, key); err == nil && ok {
-			names = append(names[:len(names):len(names)], a.module)
+			names = append(slices.Clip(names), a.module)
 		}
 	}
 	return names
@@ -159,14 +160,14 @@ func (r *resolver) add(name string) {
 		}
 	}
 	// depmod lists the nearest first; the farthest is loaded first.
-	for i := len(e.deps) - 1; i >= 0; i-- {
-		if _, ok := r.tree.modules[e.deps[i]]; !ok && !r.tree.builtin[e.deps[i]] {
-			r.errs = append(r.errs, fmt.Errorf("kernel module %s of %s needs %s, which modules.dep does not list", name, r.tree.Release(), e.deps[i]))
-			continue
-		} else if !ok {
-			continue
+	for _, dep := range slices.Backward(e.deps) {
+		_, ok := r.tree.modules[dep]
+		switch {
+		case ok:
+			r.add(dep)
+		case !r.tree.builtin[dep]:
+			r.errs = append(r.errs, fmt.Errorf("kernel module %s of %s needs %s, which modules.dep does not list", name, r.tree.Release(), dep))
 		}
-		r.add(e.deps[i])
 	}
 	file := e.path
 	if !filepath.IsAbs(file) {

@@ -159,7 +159,7 @@ func (t *Tree) parseDep(b []byte) error {
 			return fmt.Errorf("%q is outside of the directory", file)
 		}
 		e := entry{path: file}
-		for _, d := range strings.Fields(deps) {
+		for d := range strings.FieldsSeq(deps) {
 			dep, ok := nameOf(d)
 			if !ok {
 				return fmt.Errorf("%q is not a module", d)
