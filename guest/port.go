@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mvmrun/mvm/guest/agent"
 	"github.com/mvmrun/mvm/mounts/handoff"
 )
 
@@ -52,19 +53,11 @@ func findPort(class string) string {
 // sayHello sends the first frame of the channel. It returns false if the host
 // is not there to hear it; the agent then says it when the host comes.
 func sayHello(port int) bool {
-	f, err := handoff.JSON(handoff.KindHello, 0, handoff.Hello{Version: handoff.Version, Kernel: kernelRelease()})
+	f, err := agent.Hello()
 	if err != nil {
 		return false
 	}
 	b := handoff.AppendFrame(nil, f)
 	n, err := unix.Write(port, b)
 	return err == nil && n == len(b)
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }

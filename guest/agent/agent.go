@@ -73,7 +73,7 @@ func (a *Agent) Serve(conn Conn, hello bool) error {
 	}
 	s := &session{agent: a, w: conn, commands: make(map[uint32]*command), acks: make(chan struct{}, 1)}
 	if !hello {
-		f, err := helloFrame()
+		f, err := Hello()
 		if err != nil {
 			return err
 		}

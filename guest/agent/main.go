@@ -117,7 +117,7 @@ func SendFailed(port int, hello bool, m handoff.Failed) error {
 	}
 	var b []byte
 	if !hello {
-		f, err := helloFrame()
+		f, err := Hello()
 		if err != nil {
 			return err
 		}
@@ -137,8 +137,8 @@ func SendFailed(port int, hello bool, m handoff.Failed) error {
 	return nil
 }
 
-// helloFrame returns the first frame of the channel.
-func helloFrame() (handoff.Frame, error) {
+// Hello returns the first frame of the channel.
+func Hello() (handoff.Frame, error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return handoff.Frame{}, err
