@@ -75,6 +75,20 @@ func (q *QMP) SystemPowerdown(ctx context.Context) error {
 // SystemReset resets the machine.
 func (q *QMP) SystemReset(ctx context.Context) error { return q.Do(ctx, "system_reset", nil, nil) }
 
+// ResetAnyway resets the machine even if a guest's own reset would end QEMU, as
+// it does unless [Machine.AllowReset] is set. It needs QEMU 6.0.
+func (q *QMP) ResetAnyway(ctx context.Context) error {
+	action := func(reboot string) error {
+		return q.Do(ctx, "set-action", map[string]string{"reboot": reboot}, nil)
+	}
+	if err := action("reset"); err != nil {
+		return err
+	}
+	// QEMU decides what a reset means when it is asked for, so the action
+	// can be put back at once.
+	return errors.Join(q.SystemReset(ctx), action("shutdown"))
+}
+
 // Quit ends QEMU without asking the guest. That QEMU has gone before it
 // answered is no error.
 func (q *QMP) Quit(ctx context.Context) error {

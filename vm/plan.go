@@ -39,7 +39,7 @@ type Host struct {
 	// Accel is what will run the guest: see [qemu.DetectAccel].
 	Accel qemu.Accel
 
-	// TSCKHz is the frequency of the time stamp counter: see [qemu.HostTSC].
+	// TSCKHz is the frequency of the time stamp counter: see [qemu.TSCMeter].
 	TSCKHz int
 
 	// AIO is how QEMU reads and writes images. Empty means threads.

@@ -114,7 +114,7 @@ func (s *supervisor) Monitor(ctx context.Context, o control.Order) error {
 	case "resume":
 		return q.Cont(ctx)
 	case "reset":
-		return q.SystemReset(ctx)
+		return q.ResetAnyway(ctx)
 	case "balloon":
 		if !s.c.Balloon {
 			return errors.New("the machine has no balloon: set balloon = true in its definition")

@@ -51,6 +51,9 @@ type watcher struct {
 	exited  <-chan struct{}        // QEMU is gone
 	ready   <-chan time.Time       // the guest has been given enough time
 	events  <-chan agent.Event     // what the guest says of itself
+	heard   bool                   // the guest has said hello
+	rescues int                    // how often it was reset because it had not
+	looks   int                    // how often it was looked at since then
 	helpers <-chan *sidecar.Helper // those that ended
 }
 
@@ -95,9 +98,8 @@ func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, p
 
 	w.run(ctx)
 
-	// QEMU is gone, so everything below ends by itself.
-	proc.Close()
-	w.agent.Close()
+	// QEMU is gone, so everything below ends by itself. The console comes
+	// first: closing the process would cut off what is still on its way.
 	if w.hub != nil {
 		<-w.hub.Done()
 		w.facts.console = w.hub.Tail()
@@ -105,6 +107,8 @@ func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, p
 			s.note("the console's log is incomplete: %v", err)
 		}
 	}
+	proc.Close()
+	w.agent.Close()
 	readers.Wait()
 	return w.judge(), nil
 }
@@ -125,6 +129,8 @@ func (w *watcher) run(ctx context.Context) {
 		w.s.note("the guest could not be started: %v", err)
 		w.climb(w.force())
 	}
+	rescue := w.rescueTimer()
+	defer rescue.Stop()
 	stop, hurry, kill := ctx.Done(), w.s.o.Hurry, w.s.kill
 	for {
 		select {
@@ -143,6 +149,10 @@ func (w *watcher) run(ctx context.Context) {
 		case <-kill:
 			kill = nil
 			w.killAsked(ctx)
+		case <-rescue.C:
+			if w.rescue(ctx) {
+				rescue.Reset(rescueEvery)
+			}
 		case <-w.ready:
 			w.ready = nil
 			w.facts.timeout = w.s.c.ReadyLimit()
@@ -184,6 +194,7 @@ func (w *watcher) last(ctx context.Context) {
 func (w *watcher) guestSays(ctx context.Context, ev agent.Event) {
 	switch {
 	case ev.Hello != nil:
+		w.heard = true
 		w.s.update(func(st *control.Status) { st.Kernel = harmless([]byte(ev.Hello.Kernel)) })
 	case ev.Failed != nil && w.facts.failed == nil:
 		w.facts.failed = ev.Failed

@@ -184,7 +184,7 @@ func TestDebianKernel(t *testing.T) {
 		}
 	}
 	list, err := tree.Resolve(ForMachine(Machine{Disks: true, RNG: true, Balloon: true}))
-	if want := "virtio_ring virtio virtio_mmio virtio_console virtio_blk virtio_rng virtio_balloon pvpanic pvpanic_mmio"; err != nil || Names(list) != want {
+	if want := "virtio_ring virtio virtio_mmio virtio_console virtio_blk virtio_rng virtio_balloon pvpanic pvpanic_mmio button"; err != nil || Names(list) != want {
 		t.Errorf("ForMachine: Resolve() = %q, %v; want %q", Names(list), err, want)
 	}
 	for _, m := range list {

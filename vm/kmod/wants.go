@@ -64,6 +64,8 @@ func ForMachine(m Machine) []Want {
 		{m.Graphics, "virtio_gpu"},
 		{true, "pvpanic_mmio"}, // which is also the driver of the one on ISA
 		{m.PCI, "pvpanic_pci"},
+		// The ACPI power button, for guests whose udev does not load it.
+		{true, "button"},
 	} {
 		if o.wanted {
 			wants = append(wants, Want{Name: o.name, Optional: true})
