@@ -125,12 +125,24 @@ func (c *Config) follow(path string) (string, error) {
 	return "", &fs.PathError{Op: "follow", Path: path, Err: errors.New("too many levels of symbolic links")}
 }
 
-// onHost maps a path of the guest's store to where this host keeps it.
+// onHost maps a path of the guest's store to where this host keeps it. A path
+// that is not there but is where it says it is stays as it is: with a foreign
+// store, a kernel may still be one of the host's own.
 func (c *Config) onHost(path string) string {
-	if rest, ok := strings.CutPrefix(path, mounts.StorePath+"/"); ok {
-		return filepath.Join(c.HostStoreDir(), rest)
+	rest, ok := strings.CutPrefix(path, mounts.StorePath+"/")
+	if !ok {
+		return path
 	}
-	return path
+	mapped := filepath.Join(c.HostStoreDir(), rest)
+	if !exists(mapped) && exists(path) {
+		return path
+	}
+	return mapped
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func (c *Config) resolveKernel(img *Image, top string) error {
