@@ -2,8 +2,10 @@ package storedisk_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -203,3 +205,45 @@ func read(t testing.TB, path string) []byte {
 	}
 	return b
 }
+
+func TestProgressComesToAnEnd(t *testing.T) {
+	c := plant(t, t.TempDir(), largePaths(), false)
+	for _, typ := range []storedisk.Type{storedisk.Erofs, storedisk.Btrfs} {
+		var last storedisk.Progress
+		var calls int
+		cache := &storedisk.Cache{Dir: t.TempDir(), Progress: func(p storedisk.Progress) {
+			if p.Done < last.Done {
+				t.Errorf("%s: progress went from %d back to %d bytes", typ, last.Done, p.Done)
+			}
+			last = p
+			calls++
+		}}
+		build(t, cache, c, storedisk.Options{Type: typ})
+		if calls < 2 || last.Stage != "writing" || last.Done != last.Total || last.Total < 22<<20 || last.Paths != 1 {
+			t.Errorf("%s: after %d calls, the last progress is %+v; want all of 22 MiB written", typ, calls, last)
+		}
+	}
+}
+
+func TestBuildEndsWithItsContext(t *testing.T) {
+	c := plant(t, t.TempDir(), largePaths(), false)
+	for name, o := range variants {
+		stop := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cache := &storedisk.Cache{Dir: t.TempDir(), Log: slog.New(cancelling{func() { cancel(stop) }})}
+		if _, err := cache.Build(ctx, c, o); !errors.Is(err, stop) {
+			t.Errorf("%s: Build() = %v; want its context's cause", name, err)
+		}
+		if left := entries(t, cache.Dir); len(left) > 0 {
+			t.Errorf("%s: Build() left %q", name, left)
+		}
+	}
+}
+
+// cancelling is a log that ends what it is told of.
+type cancelling struct{ cancel func() }
+
+func (c cancelling) Enabled(context.Context, slog.Level) bool  { return true }
+func (c cancelling) Handle(context.Context, slog.Record) error { c.cancel(); return nil }
+func (c cancelling) WithAttrs([]slog.Attr) slog.Handler        { return c }
+func (c cancelling) WithGroup(string) slog.Handler             { return c }

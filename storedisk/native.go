@@ -18,8 +18,11 @@ import (
 func (j *job) makeErofs(ctx context.Context) (product, error) {
 	if j.updatable() {
 		made, err := j.updateErofs(ctx)
-		if err == nil || ctx.Err() != nil {
-			return made, err
+		if err == nil {
+			return made, nil
+		}
+		if ctx.Err() != nil {
+			return made, context.Cause(ctx)
 		}
 		// Whatever was wrong with the earlier image, it is not needed. If it
 		// was not the image, the same will be reported again.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -47,11 +48,11 @@ func (n Nix) Closure(ctx context.Context, roots ...string) (*Closure, error) {
 	return c, nil
 }
 
-// AddRoots keeps Nix from collecting the paths and all they refer to, until
-// [RemoveRoots] is called on dir or dir is deleted: it makes a link to each
-// path in dir and tells Nix of the links. Links that are there already cost
-// nothing. Without Nix on the host nothing can be collected, and AddRoots
-// does nothing.
+// AddRoots keeps Nix from collecting the paths and all they refer to, until dir
+// is given other paths, or to [RemoveRoots], or is deleted: it makes a link to
+// each path in dir, tells Nix of the links, and then removes links to any
+// other path. Links that are there already cost nothing. Without Nix on the
+// host nothing can be collected, and AddRoots does nothing.
 func (n Nix) AddRoots(ctx context.Context, dir string, paths ...string) error {
 	r, err := New(n.StoreDir, paths)
 	if err != nil {
@@ -65,7 +66,7 @@ func (n Nix) AddRoots(ctx context.Context, dir string, paths ...string) error {
 			return fmt.Errorf("keep %s: Nix would build it; name what it builds", r.Path(name))
 		}
 		link := filepath.Join(dir, name)
-		if got, err := os.Readlink(link); err == nil && got == GuestStore+"/"+name {
+		if target, err := os.Readlink(link); err == nil && filepath.Base(target) == name {
 			continue
 		}
 		_, err := n.run(ctx, "--realise", "--add-root", link, "--indirect", r.guestPaths()[i])
@@ -76,12 +77,20 @@ func (n Nix) AddRoots(ctx context.Context, dir string, paths ...string) error {
 			return err
 		}
 	}
-	return nil
+	return removeLinks(dir, r.Names)
 }
 
 // RemoveRoots lets Nix collect what AddRoots kept. It removes the links in dir
 // and then dir; a dir that is not there is no error.
 func RemoveRoots(dir string) error {
+	if err := removeLinks(dir, nil); err != nil {
+		return err
+	}
+	return removeIfThere(dir)
+}
+
+// removeLinks removes all links from dir but those to keep, which is sorted.
+func removeLinks(dir string, keep []string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -90,14 +99,14 @@ func RemoveRoots(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Type()&fs.ModeSymlink == 0 {
+		if _, kept := slices.BinarySearch(keep, e.Name()); kept || e.Type()&fs.ModeSymlink == 0 {
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+		if err := removeIfThere(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
-	return os.Remove(dir)
+	return nil
 }
 
 // dump returns what Nix's database has on the closure's paths.

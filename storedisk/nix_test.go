@@ -158,10 +158,16 @@ func TestRootsKeepPathsFromNix(t *testing.T) {
 	if !rooted(app) || !rooted(lib) {
 		t.Error("AddRoots() did not make roots that Nix knows of")
 	}
+	if err := nix.AddRoots(t.Context(), dir, lib); err != nil {
+		t.Fatal(err)
+	}
+	if rooted(app) || !rooted(lib) {
+		t.Error("AddRoots() of another path did not replace the roots")
+	}
 	if err := storedisk.RemoveRoots(dir); err != nil {
 		t.Fatal(err)
 	}
-	if rooted(app) {
+	if rooted(lib) {
 		t.Error("RemoveRoots() left a root")
 	}
 	if err := storedisk.RemoveRoots(dir); err != nil {
