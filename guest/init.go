@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mvmrun/mvm/guest/agent"
+	"github.com/mvmrun/mvm/mounts/handoff"
 )
 
 // An agentLink is process 1's end of the pipe to the agent that it started.
@@ -23,7 +24,8 @@ type agentLink struct {
 // the initramfs by now, and /proc still has it.
 //
 // The agent gets /dev/null for standard input and output, so that it keeps
-// neither console nor store busy, the port, and the read end of a pipe.
+// neither console nor store busy, the port, the read end of a pipe, and the
+// socket for programs in the guest.
 func startAgent(port int) (*agentLink, error) {
 	const op = "start the agent"
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -36,14 +38,24 @@ func startAgent(port int) (*agentLink, error) {
 		return nil, failure(op, err)
 	}
 	defer r.Close()
+	socket, err := agent.Listen(handoff.RunDir)
+	if err != nil {
+		w.Close()
+		return nil, failure(op, err)
+	}
+	defer unix.Close(socket)
 	// Not os.StartProcess: it first starts a child of its own, once, to see
 	// whether pidfds work.
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{agent.ProcessName}, &syscall.ProcAttr{
 		Env:   os.Environ(),
-		Files: []uintptr{null.Fd(), null.Fd(), null.Fd(), uintptr(port), r.Fd()},
+		Files: []uintptr{null.Fd(), null.Fd(), null.Fd(), uintptr(port), r.Fd(), uintptr(socket)},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
+		w.Close()
+		return nil, failure(op, err)
+	}
+	if err := agent.LayPoweroff(handoff.RunDir, pid); err != nil {
 		w.Close()
 		return nil, failure(op, err)
 	}

@@ -273,7 +273,9 @@ func (w *watcher) commandEnded(r commandResult) {
 	case r.err != nil:
 		w.facts.commandErr = fmt.Errorf("%s: %w", w.s.o.Command.Argv[0], r.err)
 	default:
-		w.facts.status = &r.exited.Code
+		if w.facts.status == nil { // else the guest has the last word
+			w.facts.status = &r.exited.Code
+		}
 		w.facts.commandText = harmless([]byte(r.exited.Err))
 	}
 	if w.ladder != nil || w.facts.commandDone {

@@ -24,9 +24,14 @@ type Agent struct {
 	// host's to know. It may be nil.
 	Log func(string)
 
-	mu      sync.Mutex
-	session *session  // the one being served, or nil
-	ending  sync.Once // one power-off is enough
+	// Started is called when the first session has begun and the host knows
+	// that the guest is ready. It may be nil.
+	Started func()
+
+	mu       sync.Mutex
+	session  *session // the one being served, or nil
+	starting sync.Once
+	ending   sync.Once // one power-off is enough
 }
 
 func (a *Agent) log(format string, args ...any) {
@@ -85,6 +90,9 @@ func (a *Agent) Serve(conn Conn, hello bool) error {
 		return err
 	}
 	a.setSession(s)
+	if a.Started != nil {
+		a.starting.Do(a.Started)
+	}
 	defer func() {
 		a.setSession(nil)
 		// Whoever is still writing is to stop now, and not when the next

@@ -292,7 +292,7 @@ func TestPoweroffIsDoneOnce(t *testing.T) {
 
 func TestExitStatusIsPassedOnAndAcknowledged(t *testing.T) {
 	dir := t.TempDir()
-	l, err := listen(dir)
+	l, err := Listen(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,9 +23,12 @@ const (
 	helperLimit = 10 * time.Second // for the agent, which waits for the host
 )
 
-// listen opens the agent's socket in dir, for root only, and lays the program
-// that speaks to it beside it: the agent's own, whose file exists no more.
-func listen(dir string) (int, error) {
+// Listen opens the agent's socket in dir, for root only. Process 1 does so before
+// there is an agent, so that a program that init runs at once finds it.
+func Listen(dir string) (int, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return -1, err
+	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open the agent's socket: %w", err)
@@ -38,16 +41,19 @@ func listen(dir string) (int, error) {
 	if err == nil {
 		err = unix.Listen(fd, 8)
 	}
-	if err == nil {
-		program := filepath.Join(dir, filepath.Base(handoff.PoweroffPath))
-		_ = os.Remove(program)
-		err = os.Symlink(fmt.Sprintf("/proc/%d/exe", os.Getpid()), program)
-	}
 	if err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("open %s: %w", path, err)
 	}
 	return fd, nil
+}
+
+// LayPoweroff puts the program that reports an exit status into dir: the
+// agent's own, whose file exists no more.
+func LayPoweroff(dir string, agentPID int) error {
+	program := filepath.Join(dir, filepath.Base(handoff.PoweroffPath))
+	_ = os.Remove(program)
+	return os.Symlink(fmt.Sprintf("/proc/%d/exe", agentPID), program)
 }
 
 // answer serves one helper after the other. It ends with the process.

@@ -21,8 +21,9 @@ const ProcessName = "@mvm-agent"
 
 // File descriptors that process 1 leaves to the agent.
 const (
-	portFD = 3
-	pipeFD = 4
+	portFD   = 3
+	pipeFD   = 4
+	socketFD = 5
 )
 
 // An Inheritance is what process 1 tells the agent, as a line of JSON each:
@@ -67,12 +68,10 @@ func Main(uptime func() int64) error {
 		PowerOff: End,
 		Log:      func(s string) { kmsg.Print(kmsg.Notice, "agent: %s", s) },
 	}
-	l, err := listen(handoff.RunDir)
-	if err != nil {
-		a.Log(err.Error()) // the host can still ask
-	} else {
-		go a.answer(l) // ends with the process
-	}
+	unix.CloseOnExec(socketFD)
+	// A program that asks before the host is there to hear it waits in the
+	// socket's queue.
+	a.Started = func() { go a.answer(socketFD) } // ends with the process
 	return a.serveForever(newPort(portFD), heir.Hello)
 }
 
