@@ -124,6 +124,9 @@ func (c *Cache) adopt(ctx context.Context, j *job, img *Image) error {
 	if j.opts.For != "" && (err == nil || readOnly(err)) {
 		err = c.setRef(j.opts.For, filepath.Base(j.path))
 	}
+	if j.unmarked && (err == nil || readOnly(err)) {
+		err = c.amend(ctx, j.path, func(r *record) { r.Unnamed = true })
+	}
 	if err != nil && !readOnly(err) {
 		return err
 	}

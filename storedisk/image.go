@@ -67,6 +67,7 @@ func (c *Cache) find(j *job) (*Image, error) {
 		c.log().Info("the sources of a store disk have changed", "digest", r.Digest, "store", j.closure.StoreDir)
 		return nil, f.Close()
 	}
+	j.unmarked = j.opts.For == "" && !r.Unnamed
 	return newImage(f, j.path, r, Found)
 }
 

@@ -2,12 +2,8 @@ package storedisk
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -17,11 +13,13 @@ type job struct {
 	closure *Closure
 	opts    Options
 	key     key
-	stamp   string   // of the closure's sources
-	path    string   // where the image goes
-	temp    string   // where it is made: beside path
-	packed  bool     // an erofs image is to have no holes
-	lock    *os.File // held by whoever writes to temp
+	stamp   string // of the closure's sources
+	path    string // where the image goes
+	temp    string // where it is made: beside path
+	packed  bool   // an erofs image is to have no holes
+
+	unmarked bool     // the image was found, and is to be marked as [record.Unnamed]
+	lock     *os.File // held by whoever writes to temp
 }
 
 // newJob checks options and closure.
@@ -162,7 +160,7 @@ func (j *job) newRecord(made product) *record {
 	r := &record{
 		Version: recordVersion, Digest: j.key.digest(), Type: j.key.typ,
 		Boot: bootID(), Stamp: j.stamp, StoreDir: j.closure.StoreDir,
-		Paths: len(j.closure.Names), Packed: made.packed,
+		Paths: len(j.closure.Names), Packed: made.packed, Unnamed: j.opts.For == "",
 	}
 	if j.key.typ != Squashfs {
 		r.UUID = uuidString(j.key.uuid())
@@ -170,60 +168,7 @@ func (j *job) newRecord(made product) *record {
 	return r
 }
 
-// registration returns the file that describes the closure, and writes it if it
-// is not there yet.
-func (j *job) registration(ctx context.Context) (string, error) {
-	path := j.path + registrationSuffix
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	lock, err := lockFile(ctx, hidden(j.path, lockSuffix), func(int) {})
-	if err != nil {
-		return "", err
-	}
-	defer lock.unlock()
-	tmp := hidden(path, tempSuffix)
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return "", err
-	}
-	err = errors.Join(j.closure.WriteRegistration(ctx, f), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		os.Remove(tmp)
-		return "", err
-	}
-	return path, nil
-}
-
-// inCache reports whether err is about a file of the cache, not of the store.
-func (j *job) inCache(err error) bool {
-	pe := (*fs.PathError)(nil)
-	return errors.As(err, &pe) && !strings.HasPrefix(pe.Path, j.closure.StoreDir+"/")
-}
-
 // progress reports how many bytes of a stage are done.
 func (j *job) progress(stage string, done, total int64) {
 	j.cache.report(Progress{Stage: stage, Done: done, Total: total, Paths: len(j.closure.Names)})
-}
-
-// explain makes one sentence and a hint of an error that the host is to blame
-// for.
-func (j *job) explain(ctx context.Context, err error) error {
-	if he := (*HostError)(nil); errors.As(err, &he) || ctx.Err() != nil {
-		return err
-	}
-	dir := filepath.Dir(j.path)
-	switch {
-	case noSpace(err):
-		return j.explainSpace(ctx, err)
-	case readOnly(err) && j.inCache(err):
-		return &HostError{
-			Op: "make store disk in " + dir, Err: err,
-			Hint: "use another cache directory, or let somebody who may write there build the disk first",
-		}
-	}
-	return err
 }

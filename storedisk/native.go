@@ -153,6 +153,9 @@ func (j *job) claim(path string) (_ *os.File, _ []byte, err error) {
 	if others := wanted[filepath.Base(path)]; slices.ContainsFunc(others, func(who string) bool { return who != j.opts.For }) {
 		return nil, nil, errors.New("others want it")
 	}
+	if r, err := readRecord(path); err != nil || r.Unnamed {
+		return nil, nil, cmp.Or(err, errors.New("somebody without a name may want it"))
+	}
 	index, err := earlierIndex(f, path)
 	if err != nil {
 		return nil, nil, err

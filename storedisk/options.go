@@ -59,7 +59,8 @@ type Options struct {
 	// state directory, so that the name is unique among all users of
 	// the cache. The cache remembers one image for each name: garbage
 	// collection keeps it, and when the closure has changed, the next image
-	// is made out of it. Empty means nobody.
+	// is made out of it. Empty means nobody in particular; such an image is
+	// left as it is until it is collected.
 	For string
 }
 

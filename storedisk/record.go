@@ -37,6 +37,10 @@ type record struct {
 	// read all of it: see [Cache.Verify].
 	Content string `json:"content,omitempty"`
 
+	// Unnamed says that a caller without [Options.For] was given the image.
+	// Whether it is still wanted cannot be told then, so it is never edited.
+	Unnamed bool `json:"unnamed,omitempty"`
+
 	StoreDir string        `json:"storeDir"`
 	Paths    int           `json:"paths"`
 	Packed   bool          `json:"packed,omitempty"` // an erofs image without holes

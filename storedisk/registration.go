@@ -108,3 +108,31 @@ func parseRegistration(r io.Reader) (map[string]pathInfo, error) {
 	}
 	return known, s.Err()
 }
+
+// registration returns the file that describes the closure, and writes it if it
+// is not there yet.
+func (j *job) registration(ctx context.Context) (string, error) {
+	file := j.path + registrationSuffix
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	lock, err := lockFile(ctx, hidden(j.path, lockSuffix), func(int) {})
+	if err != nil {
+		return "", err
+	}
+	defer lock.unlock()
+	tmp := hidden(file, tempSuffix)
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return "", err
+	}
+	err = errors.Join(j.closure.WriteRegistration(ctx, f), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(tmp, file)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return "", err
+	}
+	return file, nil
+}

@@ -84,6 +84,10 @@ func TestUpdateLeavesWhatOthersWant(t *testing.T) {
 			build(t, cache, all[0], storedisk.Options{For: "other"}).Close()
 			build(t, cache, all[3], storedisk.Options{For: "other"}).Close()
 		}, false},
+		{"somebody without a name", func(t *testing.T, cache *storedisk.Cache, img *storedisk.Image) {
+			img.Close()
+			build(t, cache, all[0], storedisk.Options{}).Close()
+		}, true},
 		{"a name that was forgotten", func(t *testing.T, cache *storedisk.Cache, img *storedisk.Image) {
 			img.Close()
 			build(t, cache, all[0], storedisk.Options{For: "other"}).Close()

@@ -7,9 +7,35 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+// explain makes one sentence and a hint of an error that the host is to blame
+// for.
+func (j *job) explain(ctx context.Context, err error) error {
+	if he := (*HostError)(nil); errors.As(err, &he) || ctx.Err() != nil {
+		return err
+	}
+	dir := filepath.Dir(j.path)
+	switch {
+	case noSpace(err):
+		return j.explainSpace(ctx, err)
+	case readOnly(err) && j.inCache(err):
+		return &HostError{
+			Op: "make store disk in " + dir, Err: err,
+			Hint: "use another cache directory, or let somebody who may write there build the disk first",
+		}
+	}
+	return err
+}
+
+// inCache reports whether err is about a file of the cache, not of the store.
+func (j *job) inCache(err error) bool {
+	pe := (*fs.PathError)(nil)
+	return errors.As(err, &pe) && !strings.HasPrefix(pe.Path, j.closure.StoreDir+"/")
+}
 
 // noSpace reports whether err means that the disk is full, or the user's share
 // of it.
