@@ -78,7 +78,7 @@ func edgePaths(t testing.TB) []Path {
 		t.Fatal(err)
 	}
 	files{
-		"file": noise(10_000), "small": "x", "none": "", "large": noise(9 << 20),
+		"file": noise(10_000), "small": "x", "none": "", "large": noise(spanSize + 5<<20 + 3),
 		"link": "-> edges/script", "empty/": "",
 	}.make(t, dir)
 	var paths []Path

@@ -46,7 +46,7 @@ func (p *plan) head(segs []*segment, o Options) []byte {
 	sb := super{label: o.Label, uuid: o.UUID, inodes: 1, blocks: p.blocks}
 	root := inode{kind: kindDir, perm: 0o755, nlink: 2, size: p.rootSize, block: 1}
 	for _, s := range segs {
-		ents = append(ents, dirent{s.Name, s.rootNid(), s.kind})
+		ents = append(ents, dirent{s.Name, s.nid(), s.kind})
 		sb.inodes += uint64(s.inodes)
 		if s.kind == kindDir {
 			root.nlink++

@@ -12,9 +12,14 @@ import (
 func TestInUseByQEMU(t *testing.T) {
 	qemu := tool(t, "qemu-system-x86_64", "qemu-system-x86")
 	f, x := build(t, nil, Options{})
+	reader, err := os.Open(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
 	check := func(want bool) {
 		t.Helper()
-		if got, err := InUse(f); got != want || err != nil {
+		if got, err := InUse(reader); got != want || err != nil {
 			t.Errorf("InUse() = %v, %v; want %v", got, err, want)
 		}
 	}

@@ -32,9 +32,9 @@ type segment struct {
 // end returns the first block behind s.
 func (s *segment) end() uint32 { return s.addr + s.blocks }
 
-// rootNid returns the number of the inode that the root directory names: a
-// segment starts with it.
-func (s *segment) rootNid() uint64 { return uint64(s.addr) * slotsPerBlock }
+// nid returns the number of the inode that the root directory names: a segment
+// starts with it.
+func (s *segment) nid() uint64 { return uint64(s.addr) * slotsPerBlock }
 
 // A tree is a store path as scan found it: the nodes in breadth-first order,
 // so that the entries of a directory follow each other, sorted by name.
@@ -79,8 +79,9 @@ func (n *node) stored() int64 {
 	return n.size
 }
 
-// layout gives every node its place in the segment, and returns the segment's
-// size in blocks. It looks at nothing but the nodes.
+// layout gives every node its place in the segment, cuts the work of writing it
+// into pieces, and returns the segment's size in blocks. It looks at nothing
+// but the nodes, whose order it keeps for data and, nearly, for inodes.
 func (t *tree) layout() (uint32, error) {
 	var data, openData int64 // blocks of data so far, and when the open piece began
 	var open piece

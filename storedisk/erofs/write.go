@@ -109,7 +109,7 @@ func (w *writer) node(ctx context.Context, s *segment, i int32, b []byte) error 
 	if stored > 0 {
 		in.block = s.addr + n.block
 	}
-	behind := b[in.put(b, s.rootNid()+uint64(n.slot)):]
+	behind := b[in.put(b, s.nid()+uint64(n.slot)):]
 
 	switch n.kind {
 	case kindFile:
@@ -135,7 +135,7 @@ func (w *writer) node(ctx context.Context, s *segment, i int32, b []byte) error 
 // directory sets w.content to the content of directory n.
 func (w *writer) directory(s *segment, n *node) {
 	w.ents = s.tree.dirents(w.ents[:0], n)
-	base := s.rootNid()
+	base := s.nid()
 	for i := range w.ents {
 		e := &w.ents[i]
 		e.nid += base
