@@ -43,8 +43,9 @@
 //
 // # What the caller owes an update
 //
-// Neither Build nor Update syncs, renames or locks anything for others. An
-// index is a promise that the image beside it is whole, so the caller
+// Neither Build nor Update syncs or renames anything, and Update locks nobody
+// out but QEMU. An index is a promise that the image beside it is whole, so the
+// caller, holding a lock of its own,
 //
 //  1. removes the index from disk before it calls Update,
 //  2. writes the returned index, to a temporary name and by rename, only
