@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/hashicorp/go-multierror"
 
 	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/vm/kernel"
 	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
 	"github.com/mvmrun/mvm/vm/volume"
@@ -72,4 +74,15 @@ func DetectHost(ctx context.Context, c *Config, place state.Machine) (host Host,
 
 func (c *Config) leavesProtocolOpen() bool {
 	return slices.ContainsFunc(c.Shares, func(s Share) bool { return s.Protocol() == "auto" })
+}
+
+// unpackKernel boots a guest that is translated from the kernel without its
+// compression. A kernel that cannot be unpacked is booted as it is.
+func (s *supervisor) unpackKernel(ctx context.Context, img *Image) {
+	switch file, err := kernel.Unpacked(ctx, s.o.Dirs.Kernels(), img.Kernel); {
+	case err == nil:
+		img.Kernel = file
+	case !errors.Is(err, kernel.ErrUnsupported):
+		s.note("the kernel is booted compressed: %v", err)
+	}
 }

@@ -152,6 +152,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 		return none, err
 	}
 	if host.Accel == qemu.TCG {
+		s.unpackKernel(ctx, &img)
 		host.TSCKHz = tsc.KHz()
 	}
 	machine, plan, err := Plan(s.c, img, host)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm"
+	"github.com/mvmrun/mvm/vm/kernel"
 )
 
 func newArgv(e env) *cobra.Command {
@@ -51,6 +52,9 @@ digits differ from one call to the next.`,
 			}
 			if host.Accel == qemu.TCG {
 				host.TSCKHz = tsc.KHz()
+				if file, ok := kernel.Found(dirs.Kernels(), img.Kernel); ok {
+					img.Kernel = file
+				}
 			}
 			m, _, err := vm.Plan(c, img, host)
 			if err != nil {
@@ -64,7 +68,7 @@ digits differ from one call to the next.`,
 			}
 			flags := append([]qemu.Flag{{Args: []string{binary}, Why: "qemu.package"}}, m.Explain()...)
 			if asJSON {
-				return printJSON(cmd.OutOrStdout(), flags)
+				return printJSON(cmd.OutOrStdout(), jsonFlags(flags))
 			}
 			return printFlags(cmd.OutOrStdout(), flags, why)
 		},
@@ -72,6 +76,20 @@ digits differ from one call to the next.`,
 	cmd.Flags().BoolVar(&why, "why", false, "say for each option which key caused it")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of objects with args and why")
 	return cmd
+}
+
+// A jsonFlag is a qemu.Flag as --json prints it.
+type jsonFlag struct {
+	Args []string `json:"args"`
+	Why  string   `json:"why"`
+}
+
+func jsonFlags(flags []qemu.Flag) []jsonFlag {
+	list := make([]jsonFlag, len(flags))
+	for i, f := range flags {
+		list[i] = jsonFlag(f)
+	}
+	return list
 }
 
 func printFlags(w io.Writer, flags []qemu.Flag, why bool) error {

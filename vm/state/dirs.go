@@ -14,8 +14,11 @@ import (
 type Dirs struct {
 	State   string // volumes, console log, last exit, lock: outlives a reboot
 	Runtime string // control socket, identity, initrd: gone after a reboot
-	Cache   string // store disks
+	Cache   string // store disks, and kernels
 }
+
+// Kernels is where unpacked kernels are kept.
+func (d Dirs) Kernels() string { return filepath.Join(d.Cache, "kernels") }
 
 // Machine returns the directories of the machine called name.
 func (d Dirs) Machine(name string) Machine {
