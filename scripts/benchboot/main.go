@@ -1,7 +1,8 @@
 // Benchboot measures what mvm adds to the boot of a guest. It boots, in turn,
 //
-//	(a) QEMU started by hand, with mvm's own flags and kernel and an initrd that
-//	    is a bare busybox, until the first line of its init;
+//	(a) QEMU started by hand, with mvm's own flags, the definition's kernel, and
+//	    an initrd that is a bare busybox, until the first line of its init;
+//	(u) the same with the kernel unpacked, as mvm boots it under TCG;
 //	(b) mvm run with a cached store disk, until it says that the guest is ready;
 //	(c) mvm run, until it executes QEMU;
 //
@@ -25,6 +26,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/initrd"
 )
 
@@ -43,27 +45,30 @@ func main() {
 	}
 	b := &bench{mvm: abs(*mvm), definition: abs(*definition), dir: dir}
 	b.prepare()
-	var hand, ready, exec []time.Duration
+	var hand, unpacked, ready, exec []time.Duration
 	var rss []int
 	for i := range *rounds {
-		hand = append(hand, b.byHand())
+		hand = append(hand, b.byHand(b.kernel))
+		unpacked = append(unpacked, b.byHand(b.unpacked))
 		d, kib := b.untilReady()
 		ready, rss = append(ready, d), append(rss, kib)
 		exec = append(exec, b.untilExec())
-		fmt.Fprintf(os.Stderr, "round %d: by hand %v, ready %v, exec %v, %d KiB\n", i+1, ms(hand[i]), ms(ready[i]), ms(exec[i]), kib)
+		fmt.Fprintf(os.Stderr, "round %d: by hand %v, unpacked %v, ready %v, exec %v, %d KiB\n", i+1, ms(hand[i]), ms(unpacked[i]), ms(ready[i]), ms(exec[i]), kib)
 	}
-	a, r, x := median(hand), median(ready), median(exec)
+	a, u, r, x := median(hand), median(unpacked), median(ready), median(exec)
 	slices.Sort(rss)
 	fmt.Printf("medians of %d interleaved rounds\n", *rounds)
 	fmt.Printf("(a) QEMU by hand, to the first line of a bare init  %8s\n", ms(a))
-	fmt.Printf("(b) mvm run, to the guest being ready               %8s  %.2f × (a)\n", ms(r), float64(r)/float64(a))
+	fmt.Printf("(u) the same with the kernel unpacked               %8s\n", ms(u))
+	fmt.Printf("(b) mvm run, to the guest being ready               %8s  %.2f × (a), %.2f × (u)\n", ms(r), float64(r)/float64(a), float64(r)/float64(u))
 	fmt.Printf("(c) mvm run, to the execution of QEMU               %8s\n", ms(x))
 	fmt.Printf("    RSS of mvm while the guest runs                 %6.1f MiB\n", float64(rss[len(rss)/2])/1024)
 }
 
 type bench struct {
 	mvm, definition, dir string
-	argv                 []string // of QEMU, for a start by hand
+	argv                 []string // of QEMU, for a start by hand, without a kernel
+	kernel, unpacked     string
 }
 
 // prepare makes the store disk, the bare initrd, and the command by hand.
@@ -84,6 +89,12 @@ func (b *bench) prepare() {
 	}))
 	check(f.Close())
 
+	c, err := vm.Load(b.definition)
+	check(err)
+	img, err := c.Resolve()
+	check(err)
+	b.kernel = img.Kernel
+
 	out, err := exec.Command(b.mvm, "argv", "--json", b.definition).Output()
 	check(err)
 	var flags []struct{ Args []string }
@@ -95,6 +106,8 @@ func (b *bench) prepare() {
 			b.argv = append(b.argv, "-chardev", "stdio,id=console,signal=off")
 		case strings.Contains(line, "id=agent"):
 			b.argv = append(b.argv, "-chardev", "null,id=agent")
+		case fl.Args[0] == "-kernel":
+			b.unpacked = fl.Args[1]
 		case fl.Args[0] == "-initrd":
 			b.argv = append(b.argv, "-initrd", bare)
 		case strings.Contains(line, "store-disk"):
@@ -109,10 +122,10 @@ func (b *bench) prepare() {
 	}
 }
 
-// byHand is (a).
-func (b *bench) byHand() time.Duration {
+// byHand is (a) and (u).
+func (b *bench) byHand(kernel string) time.Duration {
 	begin := time.Now()
-	return b.until(begin, exec.Command(b.argv[0], b.argv[1:]...), "FIRST-LINE", nil)
+	return b.until(begin, exec.Command(b.argv[0], append(b.argv[1:], "-kernel", kernel)...), "FIRST-LINE", nil)
 }
 
 // untilReady is (b), and the supervisor's resident memory in KiB.
