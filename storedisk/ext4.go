@@ -20,7 +20,7 @@ func (j *job) makeExt4(ctx context.Context) error {
 	if _, err := j.cache.tool("debugfs"); err != nil {
 		return err
 	}
-	script, size, err := j.ext4Script()
+	script, size, err := j.ext4Script(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (j *job) runDebugfs(ctx context.Context, script string) error {
 
 // ext4Script returns the commands that fill the file system, and what room it
 // needs.
-func (j *job) ext4Script() (string, ext4Size, error) {
+func (j *job) ext4Script(ctx context.Context) (string, ext4Size, error) {
 	// mke2fs makes a directory for finds of fsck, which is not of the store.
 	// The flag says how names would be hashed, which mke2fs takes from the
 	// sign of the build host's characters.
@@ -79,7 +79,7 @@ func (j *job) ext4Script() (string, ext4Size, error) {
 			cwd = cwd[:len(cwd)-1]
 		}
 	}
-	err := j.walk(func(e entry) error {
+	err := j.walk(ctx, func(e entry) error {
 		parts := strings.Split(e.path[1:], "/")
 		leave(len(parts) - 1)
 		base := parts[len(parts)-1]

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -65,7 +64,7 @@ func (j *job) runGensquashfs(ctx context.Context) error {
 			args = append(args, "-j", strconv.Itoa(j.opts.Jobs))
 		}
 	}
-	list, err := j.packList()
+	list, err := j.packList(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,9 +78,9 @@ func (j *job) runGensquashfs(ctx context.Context) error {
 }
 
 // packList describes the image to gensquashfs, one entry to a line.
-func (j *job) packList() (string, error) {
+func (j *job) packList(ctx context.Context) (string, error) {
 	var b strings.Builder
-	err := j.walk(func(e entry) error {
+	err := j.walk(ctx, func(e entry) error {
 		if strings.Contains(e.path+e.target, "\n") {
 			return fmt.Errorf("%s: gensquashfs cannot take a name with a line break; mksquashfs can", e.source)
 		}
@@ -101,43 +100,3 @@ func (j *job) packList() (string, error) {
 
 // stageSuffix marks what a tool needs to read besides the closure.
 const stageSuffix = ".stage"
-
-// An entry is one file of a closure.
-type entry struct {
-	path   string // in the image, such as "/HASH-hello/bin"
-	source string // on the host
-	mode   fs.FileMode
-	size   int64
-	target string // of a link
-}
-
-// walk calls f for every file of the closure, a directory before what is in
-// it and names in byte order.
-func (j *job) walk(f func(entry) error) error {
-	for _, name := range j.closure.Names {
-		err := filepath.WalkDir(j.closure.Path(name), func(p string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			fi, err := d.Info()
-			if err != nil {
-				return err
-			}
-			e := entry{path: p[len(j.closure.StoreDir):], source: p, mode: fi.Mode(), size: fi.Size()}
-			switch e.mode.Type() {
-			case 0, fs.ModeDir:
-			case fs.ModeSymlink:
-				if e.target, err = os.Readlink(p); err != nil {
-					return err
-				}
-			default:
-				return fmt.Errorf("%s is neither a file, a directory nor a link", p)
-			}
-			return f(e)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -18,7 +18,7 @@ func (j *job) copyTo(ctx context.Context, stage string) error {
 		return err
 	}
 	var dirs []entry
-	err := j.walk(func(e entry) error {
+	err := j.walk(ctx, func(e entry) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
