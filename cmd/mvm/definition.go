@@ -33,8 +33,12 @@ func (e env) loadChecked(arg string, check func(*vm.Config) error) (*vm.Config, 
 	}
 	c, err := vm.Load(file)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = &vm.FindError{Name: arg, Text: "does not exist", Hint: "give the name of a definition or its file"}
+		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+			text := "cannot be read: " + pe.Err.Error()
+			if errors.Is(err, fs.ErrNotExist) {
+				text = "does not exist"
+			}
+			err = &vm.FindError{Name: arg, Text: text, Hint: "give the name of a definition or its file"}
 		}
 		return nil, file, err
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"io/fs"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -139,6 +141,8 @@ func exitCode(err error) int {
 		return exitHost
 	case errors.As(err, &qemuExit):
 		return exitQEMU
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOSPC):
+		return exitHost
 	}
 	return exitError
 }
