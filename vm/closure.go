@@ -2,6 +2,8 @@ package vm
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -54,6 +56,17 @@ func (s *supervisor) keepClosure(ctx context.Context) error {
 		return err
 	}
 	return storedisk.Nix{StoreDir: s.c.HostStoreDir()}.AddRoots(ctx, s.place.GCRoots(), roots...)
+}
+
+// explainDisk gives an error about a closure that is not whole its hint.
+func explainDisk(err error) error {
+	if he := (*storedisk.HostError)(nil); errors.As(err, &he) || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return &HostError{
+		Op: "make the store disk", Err: err,
+		Hint: "build again what is missing, or correct what the definition names",
+	}
 }
 
 // StoreDiskOptions are the options of the store disk that the definition asks

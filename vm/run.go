@@ -208,7 +208,7 @@ func (s *supervisor) storeDisk(ctx context.Context) (*storedisk.Image, error) {
 	o.For = s.place.State
 	disk, err := cache.Build(ctx, closure, o)
 	if err != nil {
-		return nil, err
+		return nil, explainDisk(err)
 	}
 	link := s.place.StoreDisk()
 	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
