@@ -31,7 +31,6 @@ var notYet = []struct {
 	{"preStart", func(c *Config, _ int) bool { return strings.TrimSpace(c.PreStart) != "" }},
 	{"extraArgsScript", func(c *Config, _ int) bool { return c.ExtraArgsScript != "" }},
 	{"registerWithMachined", func(c *Config, _ int) bool { return c.RegisterWithMachined }},
-	{"restart", func(c *Config, _ int) bool { return c.RestartPolicy() != "never" }},
 	{"autostart", func(c *Config, _ int) bool { return c.Autostart }},
 }
 

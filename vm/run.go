@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/mvmrun/mvm/mounts"
 	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/storedisk"
 	"github.com/mvmrun/mvm/vm/control"
@@ -176,11 +177,25 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if s.c.leavesProtocolOpen() && !host.Virtiofs {
 		s.note("shares go by 9p, which is slower: there is no virtiofsd on this host")
 	}
+	restarts := newRestarter(s.c)
+	for {
+		exit, err := s.once(ctx, binary, machine, plan, host)
+		if err != nil || s.o.Command != nil || ctx.Err() != nil || !restarts.again(&exit, time.Now()) {
+			return exit, err
+		}
+		s.update(func(st *control.Status) { st.Restarts++; st.QEMU, st.ReadyAfter = 0, 0 })
+		s.enter(control.Starting, "%s: starting it again", exitMessage(&exit))
+	}
+}
+
+// once runs QEMU, and the helpers that live and die with it, one time. Disks,
+// initrd and volumes are as they were.
+func (s *supervisor) once(ctx context.Context, binary string, m qemu.Machine, plan mounts.Plan, host Host) (control.Exit, error) {
 	h, err := s.startHelpers(ctx, host)
 	if err != nil {
-		return none, err
+		return control.Exit{}, err
 	}
-	exit, err := s.watch(ctx, binary, machine, plan, h)
+	exit, err := s.watch(ctx, binary, m, plan, h)
 	if herr := h.stop(ctx); herr != nil {
 		s.note("%v", herr)
 	}

@@ -173,7 +173,7 @@ func (s *supervisor) update(f func(*control.Status)) {
 	f(&s.status)
 }
 
-// enter moves to a state and says why. A machine never goes back.
+// enter moves to a state and says why.
 func (s *supervisor) enter(st control.State, format string, args ...any) {
 	s.update(func(status *control.Status) { status.State = st })
 	s.say(control.Event{State: st, Message: fmt.Sprintf(format, args...)})

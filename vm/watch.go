@@ -38,6 +38,7 @@ const (
 // anything; what it starts beside it only reports back.
 type watcher struct {
 	s     *supervisor
+	begin time.Time // what "ready after" counts from
 	plan  mounts.Plan
 	proc  *qemu.Process
 	hub   *console.Hub
@@ -64,6 +65,10 @@ type commandResult struct {
 
 // watch starts QEMU and looks after it until it is gone.
 func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, plan mounts.Plan, h *helpers) (control.Exit, error) {
+	begin := s.begin // the first time, making what the machine needs counts too
+	if s.Status().Restarts > 0 {
+		begin = time.Now()
+	}
 	log, err := console.OpenLog(s.place.ConsoleLog(), consoleLimit)
 	if err != nil {
 		return control.Exit{}, err
@@ -80,7 +85,7 @@ func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, p
 		}
 		return control.Exit{}, err
 	}
-	w := &watcher{s: s, plan: plan, proc: proc, exited: proc.Done(), helpers: h.died}
+	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, exited: proc.Done(), helpers: h.died}
 	s.update(func(st *control.Status) { st.QEMU = proc.PID() })
 
 	var readers sync.WaitGroup
@@ -221,7 +226,7 @@ func (w *watcher) guestReady(ctx context.Context, r *handoff.Ready) {
 	if w.ladder != nil {
 		return // it is on its way out
 	}
-	after := time.Since(w.s.begin)
+	after := time.Since(w.begin)
 	w.s.update(func(st *control.Status) { st.ReadyAfter, st.GuestTimings = after, r.Timings })
 	w.s.enter(control.Ready, "ready after %.2f s", after.Seconds())
 	if w.s.o.Command != nil {

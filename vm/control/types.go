@@ -2,7 +2,8 @@ package control
 
 import "time"
 
-// A State is where in its life a machine is. It only ever moves forward.
+// A State is where in its life a machine is. It only ever moves forward, but
+// for a restart, which takes it back to Starting.
 type State string
 
 // The states, in order.
@@ -76,6 +77,7 @@ type Status struct {
 	Accel        string           `json:"accel,omitempty"` // "kvm" or "tcg"
 	VCPU         int              `json:"vcpu"`
 	MemMiB       int              `json:"mem"`
+	Restarts     int              `json:"restarts,omitempty"`
 	Definition   string           `json:"definition"` // path of the file
 	StoreDisk    string           `json:"storeDisk,omitempty"`
 	Kernel       string           `json:"kernel,omitempty"` // as the guest names it
