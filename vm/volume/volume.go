@@ -85,7 +85,9 @@ func Ensure(ctx context.Context, s Spec) (made bool, err error) {
 		args = append(args, tool.label, s.Label)
 	}
 	args = append(append(args, s.Args...), f.Name())
-	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(cmd.Environ(), "LC_ALL=C") // mkfsError reads what it says
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return false, mkfsError(op, tool.program, out, err)
 	}
@@ -129,7 +131,8 @@ func noCoW(f *os.File) {
 
 func mkfsError(op, program string, out []byte, err error) error {
 	text := strings.TrimSpace(string(out))
-	if strings.Contains(text, syscall.ENOSPC.Error()) {
+	// Go and C write it with different first letters.
+	if strings.Contains(strings.ToLower(text), syscall.ENOSPC.Error()) {
 		return &HostError{Op: op, Err: syscall.ENOSPC, Hint: "free some space, or make the volume smaller"}
 	}
 	if text == "" {
