@@ -49,6 +49,18 @@ type super struct {
 	blocks uint32
 }
 
+// unlikeMinix returns the number of inodes to state, which only statfs(2) shows.
+// The field lies where a minix file system has its magic number, and blkid calls
+// an image ambiguous, so that it gets no label, when the two agree by chance
+// (microvm.nix issue 605).
+func unlikeMinix(inodes uint64) uint64 {
+	switch uint16(inodes) {
+	case 0x137f, 0x138f, 0x2468, 0x2478, 0x4d5a: // linux/magic.h
+		return inodes + 1
+	}
+	return inodes
+}
+
 // put writes the superblock into block, which is block 0 and complete but for
 // it: the checksum covers all that follows.
 func (s *super) put(block []byte) {
@@ -58,7 +70,7 @@ func (s *super) put(block []byte) {
 	le.PutUint32(b[sbCompat:], featureChecksum)
 	b[sbBlockBits] = blockBits
 	le.PutUint16(b[sbRootNid:], rootNid)
-	le.PutUint64(b[sbInodes:], s.inodes)
+	le.PutUint64(b[sbInodes:], unlikeMinix(s.inodes))
 	le.PutUint64(b[sbBuildTime:], buildTime)
 	le.PutUint32(b[sbBlocks:], s.blocks)
 	copy(b[sbUUID:], s.uuid[:])
