@@ -1,9 +1,7 @@
 package vm
 
 import (
-	"crypto/sha256"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"strings"
 
@@ -48,6 +46,10 @@ type Host struct {
 	// Virtiofs says that there is a virtiofsd, for shares that leave the
 	// protocol open.
 	Virtiofs bool
+
+	// CID is the vsock address of a guest that leaves it open. Zero means
+	// none was picked.
+	CID uint32
 
 	// Place is where the machine lives.
 	Place state.Machine
@@ -98,12 +100,14 @@ func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
 	}
 	m.Drives = c.drives(host)
 	m.Shares = c.shares(host)
+	if err := c.extraDevices(&m, host); err != nil {
+		return qemu.Machine{}, mounts.Plan{}, err
+	}
 	for i := range c.Interfaces {
-		nic, err := c.nic(&c.Interfaces[i])
+		nic, err := c.nic(i, m.VCPU)
 		if err != nil {
 			return qemu.Machine{}, mounts.Plan{}, fmt.Errorf("interfaces[%d]: %w", i, err)
 		}
-		nic.Why = fmt.Sprintf("interfaces[%d]", i)
 		m.NICs = append(m.NICs, nic)
 	}
 	m.Append = strings.Join(kernelLine(c, &m, img), " ")
@@ -166,7 +170,7 @@ func (c *Config) drives(host Host) []qemu.Drive {
 			Format:   v.Format(),
 			AIO:      host.AIO,
 			Direct:   v.Direct,
-			Discard:  !v.ReadOnly,
+			Discard:  true,
 			Serial:   mounts.VolumeSerial(v.mountsVolume(), len(drives)),
 			Why:      fmt.Sprintf("volumes[%d]", i),
 		})
@@ -202,52 +206,6 @@ func (v *Volume) path(place state.Machine) string {
 		return filepath.Clean(v.Image)
 	}
 	return filepath.Join(place.State, v.Image)
-}
-
-func (c *Config) nic(i *Interface) (qemu.NIC, error) {
-	nic := qemu.NIC{MAC: i.MAC}
-	if nic.MAC == "" {
-		nic.MAC = deriveMAC(c.MachineName(), i.ID)
-	}
-	if i.Type != "user" {
-		return nic, fmt.Errorf("type %q is not carried out yet", i.Type)
-	}
-	nic.User = &qemu.UserNet{}
-	for n := range c.ForwardPorts {
-		f := &c.ForwardPorts[n]
-		hostAddr, err := forwardAddr(f.Host.Address)
-		if err != nil {
-			return nic, fmt.Errorf("forwardPorts[%d].host.address: %w", n, err)
-		}
-		guestAddr, err := forwardAddr(f.Guest.Address)
-		if err != nil {
-			return nic, fmt.Errorf("forwardPorts[%d].guest.address: %w", n, err)
-		}
-		if f.Direction() != "host" {
-			return nic, fmt.Errorf("forwardPorts[%d].from: %q is not carried out yet", n, f.Direction())
-		}
-		nic.User.HostForwards = append(nic.User.HostForwards, qemu.HostForward{
-			UDP:      f.Protocol() == "udp",
-			HostAddr: hostAddr, HostPort: uint16(f.Host.Port),
-			GuestAddr: guestAddr, GuestPort: uint16(f.Guest.Port),
-		})
-	}
-	return nic, nil
-}
-
-// forwardAddr parses the address of a forward; the empty one is the zero Addr.
-func forwardAddr(s string) (netip.Addr, error) {
-	if s == "" {
-		return netip.Addr{}, nil
-	}
-	return netip.ParseAddr(s)
-}
-
-// deriveMAC makes an address from the names of machine and interface: locally
-// administered, unicast, and the same on every host and at every start.
-func deriveMAC(machine, id string) string {
-	sum := sha256.Sum256([]byte("mvm:" + machine + "/" + id))
-	return fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4])
 }
 
 // kernelLine is the kernel's command line: what the machine needs first, so that
