@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mvmrun/mvm/guest/agent"
 	"github.com/mvmrun/mvm/mounts"
 	"github.com/mvmrun/mvm/mounts/handoff"
 )
@@ -34,29 +36,10 @@ func (g *Guest) Boot() error {
 	if err != nil {
 		return err
 	}
-	if g.events, err = openUevents(); err != nil {
-		return &Failure{Op: "boot", Err: err}
-	}
-	if orders.Hostname != "" {
-		if err := unix.Sethostname([]byte(orders.Hostname)); err != nil {
-			return &Failure{Op: fmt.Sprintf("set the host name %q", orders.Hostname), Err: err}
-		}
-	}
-	if err := loadModules(handoff.ModulesDir, orders.Modules); err != nil {
+	if err := g.callHost(orders); err != nil {
 		return err
 	}
-	g.mark("modules")
-
-	limit := handoff.DefaultDeviceTimeout
-	if orders.DeviceTimeout > 0 {
-		limit = time.Duration(orders.DeviceTimeout) * time.Millisecond
-	}
-	if g.port, err = openPort(g.events, limit); err != nil {
-		return err
-	}
-	g.hello = sayHello(g.port)
-
-	if err := g.mountPlan(orders.Plan, limit); err != nil {
+	if err := g.mountPlan(orders.Plan, deviceLimit(orders)); err != nil {
 		return err
 	}
 	g.mark("mounts")
@@ -70,7 +53,42 @@ func (g *Guest) Boot() error {
 	if g.agent, err = startAgent(g.port); err != nil {
 		return err
 	}
-	return g.become(orders.Init)
+	return g.become(orders)
+}
+
+// callHost makes the guest's devices work, and calls the host by the first of
+// them that can.
+func (g *Guest) callHost(orders handoff.Boot) (err error) {
+	if g.events, err = openUevents(); err != nil {
+		return &Failure{Op: "boot", Err: err}
+	}
+	if orders.Hostname != "" {
+		if err := unix.Sethostname([]byte(orders.Hostname)); err != nil {
+			return &Failure{Op: fmt.Sprintf("set the host name %q", orders.Hostname), Err: err}
+		}
+	}
+	if err := loadModules(handoff.ModulesDir, orders.Modules); err != nil {
+		return err
+	}
+	g.mark("modules")
+	if g.port, err = openPort(g.events, deviceLimit(orders)); err != nil {
+		return err
+	}
+	g.hello = sayHello(g.port)
+	return nil
+}
+
+// deviceLimit is how long to wait for a device.
+func deviceLimit(orders handoff.Boot) time.Duration {
+	if orders.DeviceTimeout > 0 {
+		return time.Duration(orders.DeviceTimeout) * time.Millisecond
+	}
+	return handoff.DefaultDeviceTimeout
+}
+
+// inheritance is what the agent is to know of the way here.
+func (g *Guest) inheritance(orders handoff.Boot) agent.Inheritance {
+	return agent.Inheritance{Hello: g.hello, Timings: g.timings, System: path.Dir(orders.Init[0])}
 }
 
 // mark notes when a step was done, on the clock that started with the kernel.
@@ -91,9 +109,9 @@ func Uptime() time.Duration {
 }
 
 // readOrders reads what the host wants.
-func readOrders(path string) (handoff.Boot, error) {
-	op := "read " + path
-	f, err := os.Open(path)
+func readOrders(file string) (handoff.Boot, error) {
+	op := "read " + file
+	f, err := os.Open(file)
 	if err != nil {
 		return handoff.Boot{}, failure(op, err)
 	}

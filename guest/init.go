@@ -20,8 +20,8 @@ type agentLink struct {
 	pipe *os.File
 }
 
-// startAgent runs this same program again as the agent: its file is gone from
-// the initramfs by now, and /proc still has it.
+// startAgent runs this same program again as the agent: its file may be gone
+// from the initramfs by now, and /proc still has it.
 //
 // The agent gets /dev/null for standard input and output, so that it keeps
 // neither console nor store busy, the port, the read end of a pipe, and the
@@ -73,9 +73,10 @@ func (l *agentLink) send(m agent.Inheritance) error {
 }
 
 // become replaces this process by the guest's init.
-func (g *Guest) become(argv []string) error {
+func (g *Guest) become(orders handoff.Boot) error {
+	argv := orders.Init
 	op := "execute " + argv[0]
-	if err := g.agent.send(agent.Inheritance{Hello: g.hello, Timings: g.timings}); err != nil {
+	if err := g.agent.send(g.inheritance(orders)); err != nil {
 		return &Failure{Op: op, Err: fmt.Errorf("tell the agent: %w", err)}
 	}
 	takeConsole()

@@ -12,7 +12,6 @@ var notYet = []struct {
 	key  string
 	used func(c *Config, i int) bool
 }{
-	{"initrdPath", func(c *Config, _ int) bool { return c.InitrdPath != "" }},
 	{"hugepageMem", func(c *Config, _ int) bool { return c.HugepageMem }},
 	{"hotplugMem", func(c *Config, _ int) bool { return c.HotplugMem > 0 }},
 	{"credentialFiles", func(c *Config, _ int) bool { return len(c.CredentialFiles) > 0 }},

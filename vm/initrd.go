@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"io"
 	"os"
 
 	"github.com/mvmrun/mvm/mounts"
@@ -38,7 +39,25 @@ func (s *supervisor) makeInitrd(ctx context.Context, img Image, m *qemu.Machine,
 			err = cerr
 		}
 	}()
-	return initrd.Build(ctx, f, spec)
+	if s.c.InitrdPath == "" {
+		return initrd.Build(ctx, f, spec)
+	}
+	return s.appendInitrd(ctx, f, spec)
+}
+
+// appendInitrd writes the initrd that the definition names, and what mvm adds.
+func (s *supervisor) appendInitrd(ctx context.Context, w io.Writer, spec initrd.Spec) error {
+	const hint = "set initrdPath to an initrd of systemd that this user can read, or leave it out for mvm's own"
+	file, err := s.c.follow(s.c.Path(s.c.InitrdPath))
+	if err != nil {
+		return &HostError{Op: "initrdPath", Err: err, Hint: hint}
+	}
+	base, err := os.Open(file)
+	if err != nil {
+		return &HostError{Op: "initrdPath", Err: err, Hint: hint}
+	}
+	defer base.Close()
+	return initrd.Append(ctx, w, base, spec)
 }
 
 // modules are the files that the guest's kernel needs to carry out the plan on

@@ -2,8 +2,9 @@
 // planned, leaves an agent behind, and executes the guest's own init; see
 // package guest.
 //
-// It is three programs in one file, told apart by argv[0]: process 1, the
-// agent that process 1 starts, and /run/mvm/poweroff.
+// It is several programs in one file, told apart by argv[0]: process 1, the
+// agent that process 1 starts, /run/mvm/poweroff, and two services of a guest
+// that boots through an initrd of its own.
 package main
 
 import (
@@ -29,6 +30,13 @@ func main() {
 		}
 	case name == filepath.Base(handoff.PoweroffPath):
 		poweroff(os.Args[1:])
+	case name == handoff.InitrdService:
+		serve()
+	case name == handoff.EmergencyService:
+		if err := guest.Emergency(); err != nil {
+			kmsg.Print(kmsg.Critical, "%v", err)
+			os.Exit(1)
+		}
 	case os.Getpid() != 1:
 		fmt.Fprintln(os.Stderr, "mvm-init: this is a guest's first process; it is of no use elsewhere")
 		os.Exit(2)
@@ -50,6 +58,15 @@ func boot() {
 		}
 	}()
 	g.GiveUp(g.Boot())
+}
+
+// serve is mvm's service in a guest's own initrd. A guest whose host cannot see
+// how it gets on is of no use, so failing ends it.
+func serve() {
+	var g guest.Guest
+	if err := g.Serve(); err != nil {
+		g.GiveUp(err)
+	}
 }
 
 // poweroff does not return when the guest is going down: a script that called

@@ -32,6 +32,13 @@ type Inheritance struct {
 	Hello   bool             `json:"hello"` // the host has had the first frame
 	Timings map[string]int64 `json:"timings,omitempty"`
 	Failed  *handoff.Failed  `json:"failed,omitempty"`
+
+	// System is the directory of init, where a system has its programs in
+	// sw/bin.
+	System string `json:"system,omitempty"`
+
+	// Initrd says that process 1 is still that of the guest's own initrd.
+	Initrd bool `json:"initrd,omitempty"`
 }
 
 // Main is the agent's process. It returns only when there is nothing left to
@@ -48,6 +55,14 @@ func Main(uptime func() int64) error {
 	}
 	if heir.Failed != nil {
 		return SendFailed(portFD, heir.Hello, *heir.Failed)
+	}
+	if heir.Initrd {
+		if err := follow(); err != nil {
+			return giveUp(heir.Hello, err)
+		}
+	}
+	if err := loadDatabase(heir.System); err != nil {
+		kmsg.Print(kmsg.Critical, "the guest's Nix database is not loaded: %v", err)
 	}
 
 	if heir.Timings == nil {
@@ -73,6 +88,16 @@ func Main(uptime func() int64) error {
 	// socket's queue.
 	a.Started = func() { go a.answer(socketFD) } // ends with the process
 	return a.serveForever(newPort(portFD), heir.Hello)
+}
+
+// giveUp tells the host that the guest's own initrd does not get to init, and
+// powers the guest off.
+func giveUp(hello bool, err error) error {
+	m := handoff.Failed{Op: "boot through the guest's own initrd", Err: err.Error()}
+	kmsg.Print(kmsg.Critical, "cannot boot, powering off: %s: %s", m.Op, m.Err)
+	err = SendFailed(portFD, hello, m)
+	now(false)
+	return err
 }
 
 // outlive makes this process deaf to signals that are meant for everybody

@@ -17,6 +17,18 @@ const ModulesDir = "/mvm/modules"
 // other.
 const Version = 1
 
+// Programs that mvm-init is in an initrd of the guest's own, by argv[0].
+const (
+	// InitrdProgram is where that initrd has mvm-init.
+	InitrdProgram = "/mvm/init"
+
+	// InitrdService loads modules and starts the agent.
+	InitrdService = "mvm-initrd"
+
+	// EmergencyService tells the agent that the initrd gave up.
+	EmergencyService = "mvm-emergency"
+)
+
 // PortName is the name of the agent's virtio-serial port, as the guest reads
 // it in /sys/class/virtio-ports/*/name.
 const PortName = "run.mvm.agent"
@@ -58,6 +70,10 @@ const (
 	// the guest's exit status is 3, waits until the host has it, and powers
 	// the guest off. Without an argument the status is 0.
 	PoweroffPath = RunDir + "/poweroff"
+
+	// AgentPIDPath is a file with the agent's process id, in a guest that boots
+	// through an initrd of its own.
+	AgentPIDPath = RunDir + "/agent.pid"
 
 	// RegistrationPath is the closure's registration, for nix-store --load-db.
 	RegistrationPath = RunDir + "/registration"

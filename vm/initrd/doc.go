@@ -1,11 +1,11 @@
 // Package initrd writes the initial RAM disk of a guest: a newc cpio archive
 // with mvm-init as /init, its orders, and the kernel modules it is to load.
 //
-// [Build] writes a whole one. [Archive] writes any list of files in the same
-// form: the kernel unpacks archives that follow one another, so that a second,
-// small one can be appended to a distribution's own initrd.
+// [Build] writes a whole one. The kernel unpacks archives that follow one
+// another, and [Append] adds a second, small one to the initrd that a guest's
+// own system came with. [Archive] writes any list of files in the same form.
 //
-// Both are pure functions of what they are given, apart from reading the files
+// All are pure functions of what they are given, apart from reading the files
 // that are named: same input, same bytes. Nothing in the archive depends on
 // the clock, on the order of a map, or on who runs it, and no file system
 // object is made, so that device nodes need no privileges.

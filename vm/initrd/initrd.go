@@ -60,13 +60,6 @@ func Build(ctx context.Context, w io.Writer, s Spec) error {
 
 // build is Build with any program as /init.
 func build(ctx context.Context, w io.Writer, s Spec, program []byte) error {
-	boot := s.Boot
-	if boot.Version == 0 {
-		boot.Version = handoff.Version
-	}
-	if boot.Plan.Version == 0 {
-		boot.Plan.Version = mounts.Version
-	}
 	files := []File{
 		{Path: "/init", Mode: Regular | 0o755, Data: program},
 		{Path: "/dev", Mode: Directory | 0o755},
@@ -77,11 +70,28 @@ func build(ctx context.Context, w io.Writer, s Spec, program []byte) error {
 		{Path: "/run", Mode: Directory | 0o755},
 		{Path: "/sys", Mode: Directory | 0o555},
 	}
+	more, err := s.files(ctx)
+	if err != nil {
+		return err
+	}
+	return Archive(w, append(files, more...))
+}
+
+// files are the orders for mvm-init, and what they name.
+func (s Spec) files(ctx context.Context) ([]File, error) {
+	boot := s.Boot
+	if boot.Version == 0 {
+		boot.Version = handoff.Version
+	}
+	if boot.Plan.Version == 0 {
+		boot.Plan.Version = mounts.Version
+	}
+	var files []File
 	boot.Modules = nil
 	for _, m := range s.Modules {
 		data, err := m.Read(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if s.Unsigned {
 			data = kmod.Unsigned(data)
@@ -96,8 +106,7 @@ func build(ctx context.Context, w io.Writer, s Spec, program []byte) error {
 	}
 	orders, err := handoff.EncodeBoot(boot)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	files = append(files, File{Path: handoff.BootPath, Mode: Regular | 0o644, Data: orders})
-	return Archive(w, files)
+	return append(files, File{Path: handoff.BootPath, Mode: Regular | 0o644, Data: orders}), nil
 }
