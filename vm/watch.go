@@ -275,6 +275,10 @@ func (w *watcher) commandEnded(r commandResult) {
 	switch {
 	case w.facts.stopWhy != "":
 		return // it was stopped with the machine
+	case errors.Is(r.err, syscall.EPIPE):
+		// Whoever read its output has seen enough: what ends a command at home.
+		status := 128 + int(syscall.SIGPIPE)
+		w.facts.status, r.exited.Code = &status, status
 	case r.err != nil:
 		w.facts.commandErr = fmt.Errorf("%s: %w", w.s.o.Command.Argv[0], r.err)
 	default:

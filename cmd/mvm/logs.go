@@ -93,7 +93,7 @@ type at it.`,
 			screen := newScreen(e)
 			defer screen.close()
 			screen.tell("console of %s; Ctrl-] detaches", place.Name)
-			screen.attach(conn, func() { conn.Close() })
+			_ = screen.attach(conn, func() { conn.Close() }) // ends as it likes
 			return nil
 		})
 }

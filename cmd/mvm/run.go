@@ -89,11 +89,18 @@ func (e env) run(ctx context.Context, arg string, command []string, background b
 	case background:
 		o.Serving = leaveStderr
 	case len(command) == 0:
-		o.Console = func(hub *console.Hub) { screen.console(hub, asks.leave) }
+		o.Console = func(hub *console.Hub) { screen.console(hub, asks.leave, asks.closed) }
 	default:
-		var done func()
-		o.Command, done = e.guestCommand(command)
-		defer done()
+		in, stdout, stderr := interruptible(e.stdin), newOutlet(e.stdout), newOutlet(e.stderr)
+		defer in.Close()
+		o.Command = &vm.GuestCommand{Exec: handoff.Exec{Argv: command}, Stdin: in, Stdout: stdout, Stderr: stderr}
+		// Its readers are waited for until somebody wants the end.
+		o.Event = func(ev control.Event) {
+			progress.event(ev)
+			ending := ev.State == control.Stopping || ev.State == control.Exited
+			stdout.ending.Store(ending)
+			stderr.ending.Store(ending)
+		}
 	}
 	exit, err := vm.Run(ctx, c, o)
 	screen.close()
@@ -112,21 +119,13 @@ func leaveStderr() {
 	}
 }
 
-// guestCommand is the command with this process's own streams.
-func (e env) guestCommand(argv []string) (*vm.GuestCommand, func()) {
-	in := interruptible(e.stdin)
-	return &vm.GuestCommand{
-		Exec:  handoff.Exec{Argv: argv},
-		Stdin: in, Stdout: e.stdout, Stderr: e.stderr,
-	}, func() { in.Close() }
-}
-
 // asks turns signals and Ctrl-] into a request to stop, and the second one into
 // a request to hurry.
 type asks struct {
 	cancel  context.CancelCauseFunc
 	hurry   chan struct{}
 	signals chan os.Signal
+	pipes   chan os.Signal
 	done    chan struct{}
 	mu      sync.Mutex
 	count   int
@@ -136,7 +135,11 @@ func newAsks(cancel context.CancelCauseFunc) *asks {
 	a := &asks{
 		cancel: cancel, hurry: make(chan struct{}), done: make(chan struct{}),
 		signals: make(chan os.Signal, 2), // a first and a second ask
+		pipes:   make(chan os.Signal, 1), // never read
 	}
+	// A write to a pipe without a reader is to be an error: the signal would end
+	// mvm, and the guest with it, in the middle of things.
+	signal.Notify(a.pipes, syscall.SIGPIPE)
 	signal.Notify(a.signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		defer close(a.done)
@@ -161,8 +164,11 @@ func (a *asks) ask(why string) {
 
 func (a *asks) leave() { a.ask("Ctrl-]") }
 
+func (a *asks) closed() { a.ask("the reader of its output, which has gone") }
+
 func (a *asks) close() {
 	signal.Stop(a.signals)
+	signal.Stop(a.pipes)
 	close(a.signals)
 	<-a.done
 }

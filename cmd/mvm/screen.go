@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,13 +21,19 @@ const leaveKey = 0x1d
 // while, a guest's console, and keeps the two from writing into each other.
 type screen struct {
 	env
-	mu    sync.Mutex
+	out, err *outlet
+
+	mu    sync.Mutex  // held while one of them is written
 	saved *term.State // of the terminal, while it is raw
 	fd    int         // the terminal's
 	line  bool        // an updating line is shown
 }
 
-func newScreen(e env) *screen { return &screen{env: e} }
+func newScreen(e env) *screen {
+	s := &screen{env: e, out: newOutlet(e.stdout), err: newOutlet(e.stderr)}
+	s.err.ending.Store(true) // a message is never worth a machine's waiting
+	return s
+}
 
 // terminal reports whether v is a file that is a terminal.
 func terminal(v any) (fd int, ok bool) {
@@ -37,8 +44,11 @@ func terminal(v any) (fd int, ok bool) {
 	return int(f.Fd()), term.IsTerminal(int(f.Fd()))
 }
 
-// tell prints a message that stays.
+// tell prints a message that stays. It is lost if nobody reads.
 func (s *screen) tell(format string, args ...any) {
+	if !s.err.room() {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear()
@@ -55,7 +65,7 @@ func (s *screen) tell(format string, args ...any) {
 // update shows text in a line that the next message replaces. It is for
 // terminals only.
 func (s *screen) update(text string) {
-	if _, ok := terminal(s.stderr); !ok {
+	if _, ok := terminal(s.stderr); !ok || !s.err.room() {
 		return
 	}
 	s.mu.Lock()
@@ -72,31 +82,43 @@ func (s *screen) clear() {
 }
 
 // console shows a guest's console until the guest ends, and types at it what is
-// typed here. Leave is called for each Ctrl-].
-func (s *screen) console(hub *console.Hub, leave func()) {
+// typed here. Leave is called for each Ctrl-], and closed if the output has no
+// reader any more.
+func (s *screen) console(hub *console.Hub, leave, closed func()) {
+	s.out.ending.Store(false)
+	var end sync.WaitGroup
+	defer end.Wait()
+	end.Go(func() {
+		<-hub.Done()
+		s.out.ending.Store(true)
+	})
 	release, err := hub.Acquire()
 	if err == nil {
 		defer release()
 	}
 	out := hub.Attach(0)
 	defer out.Close()
-	s.attach(struct {
+	err = s.attach(struct {
 		io.Reader
 		io.Writer
 	}{out, hub}, leave)
+	if errors.Is(err, unix.EPIPE) {
+		closed()
+	}
 }
 
-// attach is console for any console, until reading it ends.
-func (s *screen) attach(c io.ReadWriter, leave func()) {
+// attach is console for any console, until reading it or writing it out ends.
+func (s *screen) attach(c io.ReadWriter, leave func()) error {
 	in := interruptible(s.stdin)
 	var typing sync.WaitGroup
 	if s.enterRaw() {
 		typing.Go(func() { typeAt(c, in, leave) })
 	}
-	_, _ = io.Copy(lockedWriter{s}, c)
+	_, err := io.Copy(consoleWriter{s}, c)
 	in.Close()
 	typing.Wait()
 	s.close()
+	return err
 }
 
 // enterRaw makes the terminal pass every key on. It reports false when there is
@@ -158,10 +180,26 @@ func typeAt(hub io.Writer, in io.Reader, leave func()) {
 	}
 }
 
-// lockedWriter writes the console between two messages, never into one.
-type lockedWriter struct{ s *screen }
+// consoleWriter writes the console between two messages, never into one. It does
+// not keep messages waiting while it waits.
+type consoleWriter struct{ s *screen }
 
-func (w lockedWriter) Write(p []byte) (int, error) {
+func (w consoleWriter) Write(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		if !w.s.out.room() {
+			return n, errStuck
+		}
+		m, err := w.write(p[n:min(n+roomSize, len(p))])
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (w consoleWriter) write(p []byte) (int, error) {
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
 	w.s.clear()
