@@ -158,17 +158,17 @@ func (e env) directories() []finding {
 // writable tries to make a file in dir, or in the nearest directory above it
 // that exists.
 func writable(dir string) error {
-	for {
-		f, err := os.CreateTemp(dir, ".mvm-doctor-*")
-		if err == nil {
-			f.Close()
-			return os.Remove(f.Name())
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			break
 		}
-		if !os.IsNotExist(err) || dir == "/" {
-			return err
-		}
-		dir = filepath.Dir(dir)
 	}
+	f, err := os.CreateTemp(dir, ".mvm-doctor-*")
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return os.Remove(f.Name())
 }
 
 // probeStatus is what the probe guest reports: a number that no accident gives.
