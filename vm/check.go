@@ -57,6 +57,7 @@ func (c *Config) brokenRules() []*Mistake {
 	k.checkVolumes()
 	k.checkShares()
 	k.checkMountPoints()
+	k.checkMounts()
 	k.checkInterfaces()
 	k.checkForwards()
 	k.checkDevices()

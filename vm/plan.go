@@ -71,9 +71,11 @@ func (h Host) protocol(s *Share) string {
 // same arguments give the same plan, and nothing on the host is looked at.
 // Every path that it names is one that a run makes before QEMU starts.
 //
-// The definition must have passed [Config.Check].
+// The definition must have passed [Config.Check]. What it cannot mean on this host
+// is a [*DefinitionError] all the same: a share that leaves its protocol open may
+// have to carry what only virtiofs can.
 func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
-	plan, err := mounts.For(c.mountsConfig(host))
+	plan, err := c.mountPlan(host)
 	if err != nil {
 		return qemu.Machine{}, mounts.Plan{}, err
 	}
@@ -121,7 +123,7 @@ func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
 // but the definition; a share that leaves its protocol open is taken for
 // virtiofs.
 func (c *Config) MountPlan() (mounts.Plan, error) {
-	return mounts.For(c.mountsConfig(Host{Virtiofs: true}))
+	return c.mountPlan(Host{Virtiofs: true})
 }
 
 // mountsConfig is the definition in the words of package mounts.
