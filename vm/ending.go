@@ -38,12 +38,23 @@ type facts struct {
 
 // Rungs that force a machine, as opposed to asking it.
 const (
+	rungSelf   = "guest" // one that ends by itself
 	rungAgent  = "agent"
 	rungButton = "power button"
 	rungQuit   = "qmp quit"
 	rungTerm   = "SIGTERM"
 	rungKill   = "SIGKILL"
 )
+
+// trying says to a person what a rung does.
+var trying = map[string]string{
+	rungSelf:   "waiting for the guest to power itself off",
+	rungAgent:  "asking the guest to power off",
+	rungButton: "pressing the guest's power button",
+	rungQuit:   "telling QEMU to quit",
+	rungTerm:   "sending SIGTERM to QEMU",
+	rungKill:   "killing QEMU",
+}
 
 func forces(rung string) bool {
 	return rung == rungQuit || rung == rungTerm || rung == rungKill

@@ -183,7 +183,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 		if err != nil || s.o.Command != nil || ctx.Err() != nil || !restarts.again(&exit, time.Now()) {
 			return exit, err
 		}
-		s.update(func(st *control.Status) { st.Restarts++; st.QEMU, st.ReadyAfter = 0, 0 })
+		s.update(func(st *control.Status) { st.Restarts++; st.QEMU, st.ReadyAfter, st.Mounts = 0, 0, nil })
 		s.enter(control.Starting, "%s: starting it again", exitMessage(&exit))
 	}
 }
@@ -241,6 +241,9 @@ func (s *supervisor) storeDisk(ctx context.Context) (*storedisk.Image, error) {
 func diskMessage(d *storedisk.Image) string {
 	if d == nil {
 		return "not wanted"
+	}
+	if d.Origin == storedisk.Found {
+		return "found in the cache"
 	}
 	return fmt.Sprintf("%s in %v", d.Origin, d.Took.Round(time.Millisecond))
 }

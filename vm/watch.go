@@ -205,7 +205,7 @@ func (w *watcher) guestSays(ctx context.Context, ev agent.Event) {
 		w.facts.failed = ev.Failed
 		w.ready = nil
 		w.s.enter(control.Stopping, "the guest cannot boot")
-		w.climb(append([]rung{{"its own power off", failedGrace, func(context.Context) error { return nil }}}, w.force()...))
+		w.climb(append([]rung{{rungSelf, failedGrace, func(context.Context) error { return nil }}}, w.force()...))
 	case ev.Ready != nil && !w.facts.ready:
 		w.guestReady(ctx, ev.Ready)
 	case ev.Exit != nil:
@@ -217,7 +217,9 @@ func (w *watcher) guestSays(ctx context.Context, ev agent.Event) {
 // guestReady checks what the guest mounted and starts the command, if any.
 func (w *watcher) guestReady(ctx context.Context, r *handoff.Ready) {
 	w.facts.ready, w.ready = true, nil
-	if err := verify(w.plan, r.MountInfo); err != nil {
+	report, err := verify(w.plan, r.MountInfo)
+	w.s.update(func(st *control.Status) { st.Mounts = report })
+	if err != nil {
 		w.facts.mismatch = err.Error()
 		w.s.enter(control.Stopping, "the guest's mounts are not those of the plan")
 		w.climb(w.force())
@@ -233,22 +235,6 @@ func (w *watcher) guestReady(ctx context.Context, r *handoff.Ready) {
 		w.command = make(chan commandResult, 1)
 		w.wg.Go(func() { w.command <- w.runCommand(ctx) })
 	}
-}
-
-// verify compares the guest's mounts with the plan.
-func verify(plan mounts.Plan, mountinfo string) error {
-	actual, err := mounts.ParseMountInfo(mountinfo)
-	if err != nil {
-		return fmt.Errorf("its report of what is mounted: %w", err)
-	}
-	var differ []string
-	for _, d := range plan.Compare(actual) {
-		differ = append(differ, d.String())
-	}
-	if len(differ) == 0 {
-		return nil
-	}
-	return errors.New(harmless([]byte(strings.Join(differ, "\n"))))
 }
 
 // agentGone notes that the guest's agent hung up while the guest lives.
@@ -350,7 +336,7 @@ func (w *watcher) climb(rungs []rung) {
 	w.ladder = ladder
 	w.wg.Go(func() {
 		ladder <- climb(context.Background(), rungs, w.exited, w.s.kill, func(r rung) {
-			w.s.note("stop: %s, for at most %v", r.name, r.grace)
+			w.s.note("%s (within %v)", trying[r.name], r.grace)
 		})
 	})
 }
@@ -360,7 +346,7 @@ func (w *watcher) climb(rungs []rung) {
 func (w *watcher) stubborn(tried []climbed) {
 	for _, c := range tried {
 		if c.err != nil {
-			w.s.note("stop: %s: %v", c.rung, c.err)
+			w.s.note("%s: %v", trying[c.rung], c.err)
 		}
 	}
 	select {

@@ -144,7 +144,9 @@ func newAsks(cancel context.CancelCauseFunc) *asks {
 	go func() {
 		defer close(a.done)
 		for sig := range a.signals {
-			a.ask(sig.String())
+			if n, ok := sig.(syscall.Signal); ok {
+				a.ask(unix.SignalName(n))
+			}
 		}
 	}()
 	return a
