@@ -90,7 +90,7 @@ func TestStopOfADeafGuest(t *testing.T) {
 			v.Exec("sh", "-c", "(sleep 3; kill -STOP $PPID; echo now deaf >/dev/console) >/dev/null 2>&1 &")
 			v.AwaitOutput("now deaf")
 			v.Signal(syscall.SIGTERM)
-			v.Await("asked to stop by terminated")
+			v.Await("asked to stop by SIGTERM")
 			if tt.signals > 1 {
 				v.Signal(syscall.SIGTERM)
 			}
