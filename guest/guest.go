@@ -43,7 +43,7 @@ func (g *Guest) Boot() error {
 		return err
 	}
 	g.mark("mounts")
-	if err := layOutRun(orders.Registration); err != nil {
+	if err := layOutRun(orders); err != nil {
 		return err
 	}
 	g.events.close()
@@ -165,21 +165,36 @@ func (g *Guest) mountPlan(plan mounts.Plan, limit time.Duration) error {
 	})
 }
 
-// layOutRun makes the directory of the running agent and puts the closure's
-// registration there.
-func layOutRun(registration string) error {
+// layOutRun makes the directory of the running agent, puts the closure's
+// registration there, and tells a systemd that may become init which mounts to
+// leave alone.
+func layOutRun(orders handoff.Boot) error {
 	if err := mkdirAll(handoff.RunDir, 0o755); err != nil {
 		return err
 	}
-	if registration == "" {
+	for _, u := range orders.Plan.ShutdownUnits() {
+		if err := writeFile(path.Join(handoff.UnitDir, u.Name), []byte(u.Text)); err != nil {
+			return err
+		}
+	}
+	if orders.Registration == "" {
 		return nil
 	}
-	b, err := os.ReadFile(registration)
+	b, err := os.ReadFile(orders.Registration)
 	if err != nil {
-		return failure("read "+registration, err)
+		return failure("read "+orders.Registration, err)
 	}
-	if err := os.WriteFile(handoff.RegistrationPath, b, 0o644); err != nil {
-		return failure("write "+handoff.RegistrationPath, err)
+	return writeFile(handoff.RegistrationPath, b)
+}
+
+// writeFile makes a file that anybody may read, in a directory that may not be
+// there yet.
+func writeFile(file string, content []byte) error {
+	if err := mkdirAll(path.Dir(file), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, content, 0o644); err != nil {
+		return failure("write "+file, err)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func (g *Guest) Serve() error {
 	if err := g.callHost(orders); err != nil {
 		return err
 	}
-	if err := layOutRun(orders.Registration); err != nil {
+	if err := layOutRun(orders); err != nil {
 		return err
 	}
 	// The agent inherits the place.
@@ -40,8 +40,8 @@ func (g *Guest) Serve() error {
 	if g.agent, err = startAgent(g.port); err != nil {
 		return err
 	}
-	if err := os.WriteFile(handoff.AgentPIDPath, strconv.AppendInt(nil, int64(g.agent.pid), 10), 0o644); err != nil {
-		return failure("write "+handoff.AgentPIDPath, err)
+	if err := writeFile(handoff.AgentPIDPath, strconv.AppendInt(nil, int64(g.agent.pid), 10)); err != nil {
+		return err
 	}
 	heir := g.inheritance(orders)
 	heir.Initrd = true

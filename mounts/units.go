@@ -54,12 +54,24 @@ func (p Plan) SystemUnits() []Unit {
 		names = append(names, u.name(m))
 	}
 	u.require("local-fs.target", names)
+	return append(u.units, p.ShutdownUnits()...)
+}
+
+// ShutdownUnits returns the drop-ins that keep the store and what it needs
+// mounted when a guest with systemd shuts down. They are of use by themselves
+// where somebody else has mounted the plan.
+//
+// Without them systemd takes away what is not busy: the volume under the
+// store's overlay, which is then a mount point no more and cannot be made
+// read-only at the end, so that its journal is left to be replayed.
+func (p Plan) ShutdownUnits() []Unit {
+	var units []Unit
 	for _, where := range p.storeMounts() {
-		u.add(UnitName(where)+".d/mvm.conf", "[Unit]\n"+
-			"# Everything runs from here, so it cannot be unmounted before the end.\n"+
-			"DefaultDependencies=no\n")
+		units = append(units, Unit{UnitName(where) + ".d/mvm.conf", "[Unit]\n" +
+			"# Everything runs from here, so it cannot be unmounted before the end.\n" +
+			"DefaultDependencies=no\n"})
 	}
-	return u.units
+	return units
 }
 
 // bootMounts reports of each mount whether it must be there before the initrd

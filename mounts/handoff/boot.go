@@ -61,7 +61,7 @@ type Boot struct {
 	Registration string `json:"registration,omitempty"`
 }
 
-// Paths in the running guest. All lie on a tmpfs that mvm-init mounts on /run.
+// Paths in the running guest. All lie on the tmpfs that is mounted on /run first.
 const (
 	// RunDir holds the agent's files.
 	RunDir = "/run/mvm"
@@ -70,6 +70,11 @@ const (
 	// the guest's exit status is 3, waits until the host has it, and powers
 	// the guest off. Without an argument the status is 0.
 	PoweroffPath = RunDir + "/poweroff"
+
+	// UnitDir is where systemd looks for units before it looks anywhere else
+	// (systemd.unit(5)). It is not the directory by which programs tell that
+	// systemd is init (sd_booted(3)).
+	UnitDir = "/run/systemd/system.control"
 
 	// AgentPIDPath is a file with the agent's process id, in a guest that boots
 	// through an initrd of its own.
