@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -126,7 +130,8 @@ func newStatus(e env) *cobra.Command {
 	var asJSON bool
 	cmd := e.machineCommand("status NAME", "Show how a machine is, or how it ended",
 		`Status shows a machine that runs. For one that does not, it shows how it ended
-when it ran last.`,
+when it ran last. A guest that is ready has each mount of its plan compared with
+what is mounted there; when they differ, both are shown, and the machine ends.`,
 		func(cmd *cobra.Command, place state.Machine, _ *control.Client) error {
 			s := e.ask(cmd.Context(), place)
 			if s == nil {
@@ -148,8 +153,31 @@ when it ran last.`,
 			fmt.Fprintf(out, "\n%-12s %d CPUs, %d MiB, kernel %s\n", "guest", s.VCPU, s.MemMiB, orDash(s.Kernel))
 			fmt.Fprintf(out, "%-12s %s\n", "definition", s.Definition)
 			fmt.Fprintf(out, "%-12s %s\n", "store disk", orDash(s.StoreDisk))
-			return nil
+			return writeMounts(out, s.Mounts)
 		})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print an object")
 	return cmd
+}
+
+// writeMounts prints the mounts of a plan as the guest reported them.
+func writeMounts(out io.Writer, list []control.Mount) error {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for i, m := range list {
+		head := ""
+		if i == 0 {
+			head = "mounts"
+		}
+		if m.Wrong == "" {
+			fmt.Fprintf(w, "%-12s %s\t%s\t%s\tok\n", head, m.Where, m.Type, m.Source)
+			continue
+		}
+		fmt.Fprintf(w, "%-12s %s %s\n%-14s planned: %s\n%-14s mounted: %s\n",
+			head, m.Where, m.Wrong, "", m.Planned, "", cmp.Or(m.Mounted, "nothing"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
 }

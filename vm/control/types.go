@@ -81,7 +81,23 @@ type Status struct {
 	Definition   string           `json:"definition"` // path of the file
 	StoreDisk    string           `json:"storeDisk,omitempty"`
 	Kernel       string           `json:"kernel,omitempty"` // as the guest names it
-	Exit         *Exit            `json:"exit,omitempty"`
+	// Mounts are those of the plan, in its order, each with what the guest
+	// reported when it was ready. Nil before that.
+	Mounts []Mount `json:"mounts,omitempty"`
+	Exit   *Exit   `json:"exit,omitempty"`
+}
+
+// A Mount is one mount of the plan, and what the guest has in its place.
+type Mount struct {
+	Where   string `json:"where"`
+	Type    string `json:"type,omitempty"`   // as the guest reported it
+	Source  string `json:"source,omitempty"` // likewise: a disk by its device
+	Planned string `json:"planned"`          // in the words of mount(8)
+	Mounted string `json:"mounted"`          // likewise; "" for nothing
+
+	// Wrong is how they differ, after Where: "is not mounted". Empty if they
+	// do not.
+	Wrong string `json:"wrong,omitempty"`
 }
 
 // An Event is one thing that happened to a machine.
