@@ -39,6 +39,15 @@ func Run(ctx context.Context, c *Config, o Options) (*control.Exit, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &supervisor{c: c, o: o, place: place, begin: time.Now(), journal: newJournal(), cancel: cancel, kill: make(chan struct{})}
 	defer cancel(nil)
+	if o.Asked != nil {
+		asked := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() { o.Asked(); close(asked) })
+		defer func() {
+			if !stop() {
+				<-asked
+			}
+		}()
+	}
 	exit, err := s.live(ctx, &undo)
 	return exit, errors.Join(err, undo.run())
 }

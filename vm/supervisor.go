@@ -42,6 +42,15 @@ type Options struct {
 	// Event is called for every event, in order, from one goroutine.
 	Event func(control.Event)
 
+	// Asked is called once when somebody asks for the machine's end: from then
+	// on it is not started again.
+	Asked func()
+
+	// Pulse is called every PulseEvery while QEMU runs, if QEMU answers and the
+	// supervisor turns. Nil asks QEMU nothing.
+	Pulse      func()
+	PulseEvery time.Duration
+
 	// Progress is called while the store disk is made.
 	Progress func(storedisk.Progress)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -56,6 +55,7 @@ type watcher struct {
 	rescues int                    // how often it was reset because it had not
 	looks   int                    // how often it was looked at since then
 	helpers <-chan *sidecar.Helper // those that ended
+	beats   chan struct{}          // QEMU answered
 }
 
 type commandResult struct {
@@ -85,7 +85,7 @@ func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, p
 		}
 		return control.Exit{}, err
 	}
-	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, exited: proc.Done(), helpers: h.died}
+	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, exited: proc.Done(), helpers: h.died, beats: make(chan struct{})}
 	s.update(func(st *control.Status) { st.QEMU = proc.PID() })
 
 	var readers sync.WaitGroup
@@ -134,6 +134,9 @@ func (w *watcher) run(ctx context.Context) {
 		w.s.note("the guest could not be started: %v", err)
 		w.climb(w.force())
 	}
+	if w.s.o.Pulse != nil {
+		w.wg.Go(func() { w.pulse(ctx) })
+	}
 	rescue := w.rescueTimer()
 	defer rescue.Stop()
 	stop, hurry, kill := ctx.Done(), w.s.o.Hurry, w.s.kill
@@ -172,6 +175,8 @@ func (w *watcher) run(ctx context.Context) {
 			w.stubborn(tried)
 		case d := <-w.helpers:
 			w.helperDied(d)
+		case <-w.beats:
+			w.s.o.Pulse()
 		case <-w.exited:
 			w.last(ctx)
 			return

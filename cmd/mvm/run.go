@@ -102,6 +102,9 @@ func (e env) run(ctx context.Context, arg string, command []string, background b
 			stderr.ending.Store(ending)
 		}
 	}
+	if !background { // the manager of whoever started it has nothing to do with it
+		newNotifier(e, c).attach(&o)
+	}
 	exit, err := vm.Run(ctx, c, o)
 	screen.close()
 	if err != nil {
