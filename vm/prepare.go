@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -79,6 +80,11 @@ func (c *Config) leavesProtocolOpen() bool {
 // unpackKernel boots a guest that is translated from the kernel without its
 // compression. A kernel that cannot be unpacked is booted as it is.
 func (s *supervisor) unpackKernel(ctx context.Context, img *Image) {
+	if _, ok := kernel.Found(s.o.Dirs.Kernels(), img.Kernel); !ok {
+		// This process lives as long as the guest, and has no more use for
+		// the decompressor's buffers.
+		defer debug.FreeOSMemory()
+	}
 	switch file, err := kernel.Unpacked(ctx, s.o.Dirs.Kernels(), img.Kernel); {
 	case err == nil:
 		img.Kernel = file

@@ -125,7 +125,7 @@ it was expanded.`,
 			if out == "-" {
 				return write(e.stdout)
 			}
-			return state.Replace(out, 0o644, write)
+			return state.Replace(out, 0o644, func(f *os.File) error { return write(f) })
 		},
 	}
 	src.register(cmd)

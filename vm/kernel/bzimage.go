@@ -32,81 +32,90 @@ const (
 	headerSize       = 0x250
 )
 
-// payload returns the compressed ELF file in a bzImage.
-func payload(image []byte) ([]byte, error) {
-	if len(image) < headerSize || string(image[offMagic:offMagic+4]) != "HdrS" {
+// payload returns the compressed ELF file in a bzImage of size bytes.
+func payload(image io.ReaderAt, size int64) (*io.SectionReader, error) {
+	var h [headerSize]byte
+	if _, err := image.ReadAt(h[:], 0); err != nil || string(h[offMagic:offMagic+4]) != "HdrS" {
 		return nil, fmt.Errorf("not a bzImage: %w", ErrUnsupported)
 	}
-	if v := binary.LittleEndian.Uint16(image[offVersion:]); v < 0x208 {
+	if v := binary.LittleEndian.Uint16(h[offVersion:]); v < 0x208 {
 		return nil, fmt.Errorf("boot protocol %x is from before Linux 2.6.26: %w", v, ErrUnsupported)
 	}
-	sects := int(image[offSetupSects])
+	sects := int64(h[offSetupSects])
 	if sects == 0 {
 		sects = 4 // as the kernel's documentation has it
 	}
-	begin := uint64(sects+1)*512 + uint64(binary.LittleEndian.Uint32(image[offPayloadOffset:]))
-	length := uint64(binary.LittleEndian.Uint32(image[offPayloadLength:]))
-	if length == 0 || begin+length > uint64(len(image)) {
+	begin := (sects+1)*512 + int64(binary.LittleEndian.Uint32(h[offPayloadOffset:]))
+	length := int64(binary.LittleEndian.Uint32(h[offPayloadLength:]))
+	if length < sizeSize || begin+length > size {
 		return nil, fmt.Errorf("the kernel's header points outside of the file: %w", ErrUnsupported)
 	}
-	return image[begin : begin+length], nil
+	return io.NewSectionReader(image, begin, length), nil
 }
 
-// unpack decompresses a payload. The kernel's build appends the unpacked size
-// to most formats, so what follows the compressed stream is ignored.
-func unpack(ctx context.Context, p []byte) ([]byte, error) {
+// sizeSize is the size in bytes of what the kernel's build appends to all
+// compressed streams but gzip's: the unpacked size.
+const sizeSize = 4
+
+// unpack writes what p unpacks to into w. Not more than a buffer or two of it is
+// in memory at any time: a supervisor that unpacked a kernel is to be as small
+// as any other.
+func unpack(ctx context.Context, w io.Writer, p *io.SectionReader) error {
+	var magic [6]byte
+	if _, err := p.ReadAt(magic[:], 0); err != nil {
+		return fmt.Errorf("unknown compression: %w", ErrUnsupported)
+	}
+	stream := io.NewSectionReader(p, 0, p.Size()-sizeSize)
 	switch {
-	case bytes.HasPrefix(p, []byte{0x1f, 0x8b}):
-		r, err := gzip.NewReader(bytes.NewReader(p))
+	case bytes.HasPrefix(magic[:], []byte{0x1f, 0x8b}):
+		// gzip has the unpacked size itself, so none is appended.
+		r, err := gzip.NewReader(p)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		r.Multistream(false)
-		return readAll(r)
-	case bytes.HasPrefix(p, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		r, err := zstd.NewReader(bytes.NewReader(trimSize(p)), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxUnpacked))
+		return copyBounded(w, r)
+	case bytes.HasPrefix(magic[:], []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		r, err := zstd.NewReader(stream, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxUnpacked))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer r.Close()
-		return readAll(r)
-	case bytes.HasPrefix(p, []byte{0x02, 0x21, 0x4c, 0x18}):
-		return readAll(lz4.NewReader(bytes.NewReader(trimSize(p))))
-	case bytes.HasPrefix(p, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return unxz(ctx, trimSize(p))
+		return copyBounded(w, r)
+	case bytes.HasPrefix(magic[:], []byte{0x02, 0x21, 0x4c, 0x18}):
+		return copyBounded(w, lz4.NewReader(stream))
+	case bytes.HasPrefix(magic[:], []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+		return unxz(ctx, w, stream)
 	}
-	return nil, fmt.Errorf("unknown compression: %w", ErrUnsupported)
+	return fmt.Errorf("unknown compression: %w", ErrUnsupported)
 }
 
-// trimSize cuts off the unpacked size.
-func trimSize(p []byte) []byte { return p[:len(p)-4] }
-
 // unxz runs xz: kernels use its x86 filter, which Go's libraries lack.
-func unxz(ctx context.Context, p []byte) ([]byte, error) {
+func unxz(ctx context.Context, w io.Writer, r io.Reader) error {
 	program, err := exec.LookPath("xz")
 	if err != nil {
-		return nil, fmt.Errorf("xz is not installed: %w", ErrUnsupported)
+		return fmt.Errorf("xz is not installed: %w", ErrUnsupported)
 	}
 	cmd := exec.CommandContext(ctx, program, "--decompress", "--stdout", "--single-stream")
-	cmd.Stdin = bytes.NewReader(p)
+	cmd.Stdin = r
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	b, err := readAll(out)
+	err = copyBounded(w, out)
 	if err != nil {
 		_ = cmd.Process.Kill()
 	}
-	return b, errors.Join(err, cmd.Wait())
+	return errors.Join(err, cmd.Wait())
 }
 
-func readAll(r io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxUnpacked+1))
-	if err == nil && len(b) > maxUnpacked {
+func copyBounded(w io.Writer, r io.Reader) error {
+	n, err := io.Copy(w, io.LimitReader(r, maxUnpacked+1))
+	if err == nil && n > maxUnpacked {
 		err = fmt.Errorf("it unpacks to more than %d MiB: %w", maxUnpacked>>20, ErrUnsupported)
 	}
-	return b, err
+	return err
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -48,18 +47,16 @@ func Unpacked(ctx context.Context, dir, path string) (string, error) {
 		_ = os.Chtimes(file, now, now) // another user's cache is used as it is
 		return file, nil
 	}
-	image, err := os.ReadFile(path)
+	image, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
-	p, err := payload(image)
+	defer image.Close()
+	fi, err := image.Stat()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
+		return "", err
 	}
-	unpacked, err := unpack(ctx, p)
-	if err == nil {
-		err = checkPVH(unpacked)
-	}
+	p, err := payload(image, fi.Size())
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
@@ -67,10 +64,16 @@ func Unpacked(ctx context.Context, dir, path string) (string, error) {
 		return "", err
 	}
 	sweep(dir, now)
-	return file, state.Replace(file, 0o600, func(w io.Writer) error {
-		_, err := w.Write(unpacked)
-		return err
+	err = state.Replace(file, 0o600, func(f *os.File) error {
+		if err := unpack(ctx, f, p); err != nil {
+			return err
+		}
+		return checkPVH(f)
 	})
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	return file, nil
 }
 
 func readable(file string) bool {

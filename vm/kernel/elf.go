@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"bytes"
 	"debug/elf"
 	"fmt"
 	"io"
@@ -12,8 +11,8 @@ import (
 const pvhNote = 18
 
 // checkPVH returns nil if QEMU can boot the ELF file by its PVH entry point.
-func checkPVH(image []byte) error {
-	f, err := elf.NewFile(bytes.NewReader(image))
+func checkPVH(image io.ReaderAt) error {
+	f, err := elf.NewFile(image)
 	if err != nil {
 		return fmt.Errorf("not an ELF file: %w", ErrUnsupported)
 	}

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 )
@@ -9,7 +8,7 @@ import (
 // WriteFile puts b at path with mode 0600, so that a reader and a crash see
 // the old contents or the new, never a part.
 func WriteFile(path string, b []byte) error {
-	return Replace(path, 0o600, func(w io.Writer) error {
+	return Replace(path, 0o600, func(w *os.File) error {
 		_, err := w.Write(b)
 		return err
 	})
@@ -17,7 +16,7 @@ func WriteFile(path string, b []byte) error {
 
 // Replace puts what write writes at path, so that a reader and a crash see the
 // old contents or the new, never a part. Nothing is left when write fails.
-func Replace(path string, mode os.FileMode, write func(io.Writer) error) (err error) {
+func Replace(path string, mode os.FileMode, write func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".")
 	if err != nil {
