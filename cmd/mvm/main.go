@@ -12,12 +12,14 @@ import (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], env{
-		stdin:  os.Stdin,
-		stdout: os.Stdout,
-		stderr: os.Stderr,
-		getenv: os.Getenv,
-	}))
+	stream := os.Getenv("JOURNAL_STREAM")
+	stdout, stderr := journaled(os.Stdout, stream, consoleLevel), journaled(os.Stderr, stream, messageLevel)
+	code := run(context.Background(), os.Args[1:], env{
+		stdin: os.Stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv,
+	})
+	flushJournal(stdout)
+	flushJournal(stderr)
+	os.Exit(code)
 }
 
 // An env is what a process has from its caller. Only this package reads it.

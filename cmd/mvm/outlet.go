@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"io"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +33,7 @@ type outlet struct {
 
 func newOutlet(w io.Writer) *outlet {
 	o := &outlet{w: w, fd: -1}
-	if f, ok := w.(*os.File); ok && f != nil {
+	if f, ok := w.(interface{ Fd() uintptr }); ok {
 		o.fd = int(f.Fd())
 	}
 	return o
