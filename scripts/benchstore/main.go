@@ -141,7 +141,7 @@ func (b *bench) copyClosure() error {
 		return err
 	}
 	args := []string{"-a", "--reflink=never"}
-	for _, p := range strings.FieldsSeq(string(text)) {
+	for p := range strings.FieldsSeq(string(text)) {
 		args = append(args, filepath.Join(b.store, filepath.Base(p)))
 	}
 	if out, err := exec.Command("cp", append(args, b.stage)...).CombinedOutput(); err != nil {
