@@ -1,6 +1,7 @@
 package test_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mvmrun/mvm/test"
+	"github.com/mvmrun/mvm/vm/control"
 )
 
 // storeMounts prints what is mounted at and for /nix/store, top last.
@@ -135,5 +137,19 @@ func TestStoreDiskIsReused(t *testing.T) {
 			t.Errorf("images in the cache before and after: %v, %v; want the same one", before, after)
 		}
 		before = after
+	}
+}
+
+// TestBootHelper: what other projects' tests do with this package.
+func TestBootHelper(t *testing.T) {
+	t.Parallel()
+	build(t) // elsewhere, mvm is in PATH
+	v := test.Boot(t, write(t, filepath.Join(t.TempDir(), "helped.toml"),
+		fmt.Sprintf("toplevel = %q\n%smem = 256\n", example(t), storeDir(t))))
+	if got := v.Exec("hostname"); got != "helped\n" {
+		t.Errorf("hostname = %q; want the definition's name", got)
+	}
+	if st := v.Status(); st.State != control.Ready || st.Kernel == "" {
+		t.Errorf("Status() = %+v; want a ready machine that knows its kernel", st)
 	}
 }

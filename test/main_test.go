@@ -31,6 +31,12 @@ var built struct {
 func host(t *testing.T) *test.Host {
 	t.Helper()
 	t.Parallel()
+	build(t)
+	return test.NewHost(t)
+}
+
+func build(t *testing.T) {
+	t.Helper()
 	built.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "mvm-test-"); built.err != nil {
 			return
@@ -48,7 +54,6 @@ func host(t *testing.T) *test.Host {
 	if built.err != nil {
 		t.Fatal(built.err)
 	}
-	return test.NewHost(t)
 }
 
 // define writes a definition of the example guest, with more lines for it, and

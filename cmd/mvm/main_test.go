@@ -35,6 +35,12 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin")
 			return nil
 		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Getuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":    code,
 			"nothing": nothing,
@@ -85,5 +91,5 @@ func foreign(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(os.MkdirAll(filepath.Join(dir, "usr"), 0o700))
 	ts.Check(os.Chown(filepath.Join(dir, "usr"), 65534, 65534))
 	ts.Setenv("FOREIGN", dir)
-	ts.Logf("%s", fmt.Sprintf("%s/usr belongs to user 65534", dir))
+	ts.Logf("%s/usr belongs to user 65534", dir)
 }
