@@ -77,6 +77,9 @@ func (d *Device) Files() (queues, vhost []*os.File, err error) {
 		}
 	}()
 	for _, q := range d.queues {
+		if err := attachQueue(q); err != nil {
+			return queues, vhost, fmt.Errorf("attach a queue of %s: %w", d.Name, err)
+		}
 		fd, err := unix.FcntlInt(q.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			return queues, vhost, fmt.Errorf("duplicate a queue of %s: %w", d.Name, err)

@@ -218,6 +218,22 @@ func setIff(fd int, name string, flags uint16) error {
 	return unix.IoctlIfreq(fd, unix.TUNSETIFF, r)
 }
 
+// attachQueue puts a queue back to use that a QEMU before has laid aside, as it
+// does with those that its guest has no CPU for. The next one relies on having
+// them all, and aborts otherwise.
+func attachQueue(f *os.File) error {
+	r, err := unix.NewIfreq("")
+	if err != nil {
+		return err
+	}
+	r.SetUint16(unix.IFF_ATTACH_QUEUE)
+	err = unix.IoctlIfreq(int(f.Fd()), unix.TUNSETQUEUE, r)
+	if errors.Is(err, unix.EINVAL) {
+		return nil // it is in use, or the only one
+	}
+	return err
+}
+
 // hostMAC returns the address of the host's end of a tap whose guest has mac.
 // It differs in the first byte: fe is the highest that is one device's own and
 // locally administered.
