@@ -18,25 +18,29 @@ import (
 	"github.com/mvmrun/mvm/vm/volume"
 )
 
-// volumes makes the images that are to be made and are not there, and checks
-// that the others are.
+// volumes makes the images that are to be made and are not there, or are too
+// small, and checks that the others are there.
 func (s *supervisor) volumes(ctx context.Context) error {
 	var wrong *multierror.Error
 	for i := range s.c.Volumes {
 		v := &s.c.Volumes[i]
-		spec := volume.Spec{Path: v.path(s.place), MiB: v.Size, FSType: v.FileSystem(), Label: v.Label, Args: v.MkfsExtraArgs}
+		spec := volume.Spec{
+			Path: v.path(s.place), MiB: v.Size, ReadOnly: v.ReadOnly,
+			FSType: v.FileSystem(), Label: v.Label, Args: v.MkfsExtraArgs,
+		}
 		if !v.CreatesImage() {
 			if err := volume.Exists(spec.Path); err != nil {
 				wrong = multierror.Append(wrong, fmt.Errorf("volumes[%d]: %w", i, err))
 			}
 			continue
 		}
-		made, err := volume.Ensure(ctx, spec)
-		if err != nil {
+		switch done, err := volume.Ensure(ctx, spec); {
+		case err != nil:
 			wrong = multierror.Append(wrong, fmt.Errorf("volumes[%d]: %w", i, err))
-		}
-		if made {
+		case done == volume.Made:
 			s.note("made the volume %s (%s, %d MiB)", spec.Path, spec.FSType, spec.MiB)
+		case done == volume.Grown:
+			s.note("the volume %s has %d MiB now; the file system on it is for the guest to grow", spec.Path, spec.MiB)
 		}
 	}
 	if wrong != nil {

@@ -6,12 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Spec is an image to be there.
@@ -21,9 +16,23 @@ type Spec struct {
 	FSType string // "ext2", "ext3", "ext4", "xfs", "btrfs" or "vfat"
 	Label  string // of the file system; empty for none
 	Args   []string
+
+	// ReadOnly leaves an image that is there at the size that it has.
+	ReadOnly bool
 }
 
-// A HostError is something that this host lacks for making an image.
+// An Outcome is what [Ensure] did.
+type Outcome int
+
+// The outcomes.
+const (
+	Found Outcome = iota // the image was there, and has its size
+	Grown                // it was there and smaller; its file system is as large as before
+	Made                 // it was not there
+)
+
+// A HostError is something that this host lacks for making an image, or has in
+// the wrong shape.
 type HostError struct {
 	Op   string
 	Err  error
@@ -33,112 +42,94 @@ type HostError struct {
 func (e *HostError) Error() string { return fmt.Sprintf("%s: %v", e.Op, e.Err) }
 func (e *HostError) Unwrap() error { return e.Err }
 
-// mkfs is how to format a file with each file system: the program, Debian's
-// package for it, its quiet and unquestioning flags, and its flag for a label.
-var mkfs = map[string]struct {
-	program, pkg string
-	flags        []string
-	label        string
-}{
-	"ext2":  {"mkfs.ext2", "e2fsprogs", []string{"-q", "-F"}, "-L"},
-	"ext3":  {"mkfs.ext3", "e2fsprogs", []string{"-q", "-F"}, "-L"},
-	"ext4":  {"mkfs.ext4", "e2fsprogs", []string{"-q", "-F"}, "-L"},
-	"xfs":   {"mkfs.xfs", "xfsprogs", []string{"-q", "-f"}, "-L"},
-	"btrfs": {"mkfs.btrfs", "btrfs-progs", []string{"-q", "-f"}, "-L"},
-	"vfat":  {"mkfs.vfat", "dosfstools", nil, "-n"},
+// Ensure makes the image unless something is at its path already. A file that is
+// there and smaller than it should be grows; one that is larger is an error, and
+// so is an empty one. Anything but a file, such as a block device, has the size
+// that it has.
+func Ensure(ctx context.Context, s Spec) (Outcome, error) {
+	fi, err := os.Stat(s.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return create(ctx, s)
+	case err != nil:
+		return Found, fmt.Errorf("volume: %w", err)
+	case s.ReadOnly || !fi.Mode().IsRegular():
+		return Found, nil
+	}
+	return fit(s, fi.Size())
 }
 
-// Ensure makes the image unless something is at its path already, and reports
-// whether it did. Whatever exists is left as it is.
-func Ensure(ctx context.Context, s Spec) (made bool, err error) {
-	op := "make volume " + s.Path
-	switch _, err := os.Stat(s.Path); {
-	case err == nil:
-		return false, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return false, fmt.Errorf("volume: %w", err)
+// fit brings an image of so many bytes to its size.
+func fit(s Spec, size int64) (Outcome, error) {
+	want := int64(s.MiB) << 20
+	switch {
+	case size == want:
+		return Found, nil
+	case size == 0:
+		return Found, &HostError{Op: "volume " + s.Path, Err: errors.New("the image is empty"), Hint: "remove it, and it is made anew"}
+	case size > want:
+		has := (size + 1<<20 - 1) >> 20
+		return Found, &HostError{
+			Op: "volume " + s.Path, Err: fmt.Errorf("the image has %d MiB, and is to have %d", has, s.MiB),
+			Hint: fmt.Sprintf("set size = %d: an image is never made smaller, since the file system in it would lose its end", has),
+		}
 	}
-	tool, ok := mkfs[s.FSType]
-	if !ok {
-		return false, fmt.Errorf("%s: no way to make a file system of type %q", op, s.FSType)
-	}
-	program, err := lookPath(tool.program)
+	op := "grow volume " + s.Path
+	f, err := os.OpenFile(s.Path, os.O_WRONLY, 0)
 	if err != nil {
-		return false, &HostError{Op: op, Err: fmt.Errorf("%s is not installed", tool.program), Hint: "install " + tool.pkg}
+		return Found, fmt.Errorf("%s: %w", op, cause(err))
+	}
+	defer f.Close()
+	if err := f.Truncate(want); err != nil {
+		return Found, fmt.Errorf("%s: %w", op, cause(err))
+	}
+	if err := f.Sync(); err != nil {
+		return Found, fmt.Errorf("%s: %w", op, cause(err))
+	}
+	return Grown, nil
+}
+
+// create makes the image. Somebody else's that appears meanwhile stays.
+func create(ctx context.Context, s Spec) (Outcome, error) {
+	op := "make volume " + s.Path
+	run, err := format(s)
+	if err != nil {
+		return Found, err
 	}
 	dir := filepath.Dir(s.Path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return false, fmt.Errorf("%s: %w", op, err)
+		return Found, fmt.Errorf("%s: %w", op, err)
 	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(s.Path)+".*.tmp")
+	b, err := newBlank(s.Path)
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", op, err)
+		return Found, fmt.Errorf("%s: %w", op, err)
 	}
-	defer f.Close()
-	defer os.Remove(f.Name()) // after a success it has no such name any more
-	noCoW(f)
-	if err := f.Truncate(int64(s.MiB) << 20); err != nil {
-		return false, fmt.Errorf("%s: %w", op, cause(err))
+	defer b.close()
+	noCoW(b.f)
+	if err := b.f.Truncate(int64(s.MiB) << 20); err != nil {
+		return Found, fmt.Errorf("%s: %w", op, cause(err))
 	}
-	args := append([]string(nil), tool.flags...)
-	if s.Label != "" {
-		args = append(args, tool.label, s.Label)
+	if err := run(ctx, b.f); err != nil {
+		return Found, err
 	}
-	args = append(append(args, s.Args...), f.Name())
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append(cmd.Environ(), "LC_ALL=C") // mkfsError reads what it says
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return false, mkfsError(op, tool.program, out, err)
+	if err := b.f.Sync(); err != nil {
+		return Found, fmt.Errorf("%s: %w", op, cause(err))
 	}
-	if err := f.Sync(); err != nil {
-		return false, fmt.Errorf("%s: %w", op, cause(err))
+	switch err := b.publish(s.Path); {
+	case errors.Is(err, fs.ErrExist):
+		return Found, nil
+	case err != nil:
+		return Found, fmt.Errorf("%s: %w", op, err)
 	}
-	// Nobody's image is replaced, not even one that appeared just now.
-	err = unix.Renameat2(unix.AT_FDCWD, f.Name(), unix.AT_FDCWD, s.Path, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EEXIST) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("%s: %w", op, err)
-	}
-	return true, syncDir(dir)
+	return Made, syncDir(dir)
 }
 
-// lookPath finds a program of mkfs's kind: PATH of an ordinary user often
-// leaves out the directories where they are.
-func lookPath(name string) (string, error) {
-	if p, err := exec.LookPath(name); err == nil {
-		return p, nil
+// Exists checks that an image that mvm is not to make is there.
+func Exists(path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return &HostError{Op: "volume " + path, Err: cause(err), Hint: "make the image, or let mvm make it with autoCreate = true"}
 	}
-	for _, dir := range []string{"/usr/sbin", "/sbin", "/run/current-system/sw/bin"} {
-		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return p, nil
-		}
-	}
-	return "", exec.ErrNotFound
-}
-
-// noCoW keeps a copy-on-write file system from scattering the image's blocks.
-// Only btrfs knows the flag; everywhere else it changes nothing.
-func noCoW(f *os.File) {
-	const fsNoCoW = 0x00800000 // FS_NOCOW_FL, linux/fs.h
-	flags, err := unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS)
-	if err == nil {
-		_ = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(flags|fsNoCoW))
-	}
-}
-
-func mkfsError(op, program string, out []byte, err error) error {
-	text := strings.TrimSpace(string(out))
-	// Go and C write it with different first letters.
-	if strings.Contains(strings.ToLower(text), syscall.ENOSPC.Error()) {
-		return &HostError{Op: op, Err: syscall.ENOSPC, Hint: "free some space, or make the volume smaller"}
-	}
-	if text == "" {
-		return fmt.Errorf("%s: %s: %w", op, program, err)
-	}
-	return fmt.Errorf("%s: %s: %w: %s", op, program, err, text)
+	return nil
 }
 
 func syncDir(dir string) error {
@@ -150,17 +141,10 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
+// cause strips the path from an error whose path is said already.
 func cause(err error) error {
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		return pe.Err
 	}
 	return err
-}
-
-// Exists checks that an image that mvm is not to make is there.
-func Exists(path string) error {
-	if _, err := os.Stat(path); err != nil {
-		return &HostError{Op: "volume " + path, Err: cause(err), Hint: "make the image, or let mvm make it with autoCreate = true"}
-	}
-	return nil
 }

@@ -1,11 +1,18 @@
 package volume
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestEnsureMakesEachFileSystemWithItsLabel(t *testing.T) {
@@ -15,8 +22,8 @@ func TestEnsureMakesEachFileSystemWithItsLabel(t *testing.T) {
 		t.Run(fsType, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "sub", "a,b.img")
 			s := Spec{Path: path, MiB: 320, FSType: fsType, Label: label} // xfs wants 300 MiB
-			if made, err := Ensure(t.Context(), s); !made || err != nil {
-				t.Fatalf("Ensure() = %v, %v; want true", made, err)
+			if got, err := Ensure(t.Context(), s); got != Made || err != nil {
+				t.Fatalf("Ensure() = %v, %v; want Made", got, err)
 			}
 			out, err := exec.Command("blkid", "-p", "-o", "export", path).CombinedOutput()
 			if err != nil {
@@ -35,17 +42,142 @@ func TestEnsureMakesEachFileSystemWithItsLabel(t *testing.T) {
 	}
 }
 
-func TestEnsureLeavesWhatExists(t *testing.T) {
+// TestEnsureFitsWhatExists: an image can grow, and nothing else is done to it.
+func TestEnsureFitsWhatExists(t *testing.T) {
+	tests := []struct {
+		name      string
+		has, want int64 // bytes before and after
+		spec      Spec
+		outcome   Outcome
+		err, hint string
+	}{
+		{"as large as it should be", 8 << 20, 8 << 20, Spec{MiB: 8}, Found, "", ""},
+		{"smaller", 8<<20 - 512, 16 << 20, Spec{MiB: 16}, Grown, "", ""},
+		{"larger", 8<<20 + 512, 8<<20 + 512, Spec{MiB: 8}, Found, "the image has 9 MiB, and is to have 8", "set size = 9"},
+		{"empty", 0, 0, Spec{MiB: 8}, Found, "the image is empty", "remove it"},
+		{"smaller, and not to be written", 8 << 20, 8 << 20, Spec{MiB: 16, ReadOnly: true}, Found, "", ""},
+		{"larger, and not to be written", 8 << 20, 8 << 20, Spec{MiB: 4, ReadOnly: true}, Found, "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.spec.Path, tt.spec.FSType = filepath.Join(t.TempDir(), "img"), "ext4"
+			if err := os.WriteFile(tt.spec.Path, []byte("kept")[:min(4, tt.has)], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(tt.spec.Path, tt.has); err != nil {
+				t.Fatal(err)
+			}
+			got, err := Ensure(t.Context(), tt.spec)
+			if got != tt.outcome {
+				t.Errorf("Ensure() = %v; want %v", got, tt.outcome)
+			}
+			he := (*HostError)(nil)
+			if tt.err == "" && err != nil || tt.err != "" && (!errors.As(err, &he) || he.Err.Error() != tt.err || !strings.HasPrefix(he.Hint, tt.hint)) {
+				t.Errorf("Ensure() = %v; want %q with the hint %q", err, tt.err, tt.hint)
+			}
+			b, err := os.ReadFile(tt.spec.Path)
+			if int64(len(b)) != tt.want || tt.has > 0 && string(b[:4]) != "kept" || err != nil {
+				t.Errorf("the image has %d bytes, %v; want %d, beginning as before", len(b), err, tt.want)
+			}
+			onlyEntry(t, tt.spec.Path)
+		})
+	}
+}
+
+// TestImageThatIsNoFile: a link to a device, whose size is not mvm's to judge.
+func TestImageThatIsNoFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "img")
-	if err := os.WriteFile(path, nil, 0o600); err != nil { // even if it looks blank
+	if err := os.Symlink(os.DevNull, path); err != nil {
 		t.Fatal(err)
 	}
-	if made, err := Ensure(t.Context(), Spec{Path: path, MiB: 8, FSType: "ext4"}); made || err != nil {
-		t.Errorf("Ensure() = %v, %v; want false", made, err)
+	if got, err := Ensure(t.Context(), Spec{Path: path, MiB: 8, FSType: "ext4"}); got != Found || err != nil {
+		t.Errorf("Ensure() = %v, %v; want Found", got, err)
 	}
-	if fi, _ := os.Stat(path); fi.Size() != 0 {
-		t.Errorf("the file has %d bytes now", fi.Size())
+}
+
+// TestSweep: what a maker left that was killed goes, and what one is busy with
+// stays, as does what only looks alike.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a*.img")
+	busy, err := named(path)
+	if err != nil {
+		t.Fatal(err)
 	}
+	dead, err := named(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.f.Close() // as the kernel does for the killed
+	others := []string{".a*.img.1.tmp.img", ".ab.img.1.tmp", "a*.img.1.tmp"}
+	for _, name := range others {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := Ensure(t.Context(), Spec{Path: path, MiB: 8, FSType: "ext4"}); got != Made || err != nil {
+		t.Fatalf("Ensure() = %v, %v; want Made", got, err)
+	}
+	want := append(others, filepath.Base(path), filepath.Base(busy.name))
+	slices.Sort(want)
+	if diff := cmp.Diff(want, namesIn(t, dir)); diff != "" {
+		t.Errorf("the directory holds other files (-want +got):\n%s", diff)
+	}
+	busy.close()
+}
+
+// TestNamedBlank is the way of file systems that know no unnamed files.
+func TestNamedBlank(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "img")
+	first, err := named(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := named(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.publish(path); err != nil {
+		t.Errorf("publish() = %v", err)
+	}
+	if err := second.publish(path); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("publish() over another = %v; want %v", err, fs.ErrExist)
+	}
+	first.close()
+	second.close()
+	onlyEntry(t, path)
+}
+
+// TestKilledMakerLeavesNothing: where there are unnamed files, not even until the
+// next one comes.
+func TestKilledMakerLeavesNothing(t *testing.T) {
+	if path := os.Getenv("VOLUME_TEST_MAKE"); path != "" {
+		if b, err := newBlank(path); err == nil {
+			_ = b.f.Truncate(1 << 20)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+		return
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledMakerLeavesNothing$")
+	cmd.Env = append(os.Environ(), "VOLUME_TEST_MAKE="+filepath.Join(dir, "img"))
+	var exit *exec.ExitError
+	if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() != -1 {
+		t.Fatalf("the maker ended with %v; want it killed", err)
+	}
+	b, err := unnamed(dir)
+	if err == nil {
+		b.close()
+		if left := namesIn(t, dir); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+	path := filepath.Join(dir, "img")
+	if got, err := Ensure(t.Context(), Spec{Path: path, MiB: 8, FSType: "ext4"}); got != Made || err != nil {
+		t.Fatalf("Ensure() = %v, %v; want Made", got, err)
+	}
+	onlyEntry(t, path)
 }
 
 func TestFailureLeavesNothing(t *testing.T) {
@@ -55,8 +187,12 @@ func TestFailureLeavesNothing(t *testing.T) {
 		"refused by mkfs": {Path: path, MiB: 8, FSType: "ext4", Args: []string{"-b", "777"}},
 		"no such type":    {Path: path, MiB: 8, FSType: "zfs"},
 	} {
-		if made, err := Ensure(t.Context(), s); made || err == nil {
-			t.Errorf("%s: Ensure() = %v, %v; want an error", name, made, err)
+		got, err := Ensure(t.Context(), s)
+		if got != Found || err == nil {
+			t.Errorf("%s: Ensure() = %v, %v; want an error", name, got, err)
+		}
+		if strings.Contains(fmt.Sprint(err), inherited) {
+			t.Errorf("%s: %v names a file that nobody knows", name, err)
 		}
 		if entries, _ := os.ReadDir(dir); len(entries) != 0 {
 			t.Errorf("%s: left %v", name, entries)
@@ -66,8 +202,20 @@ func TestFailureLeavesNothing(t *testing.T) {
 
 func onlyEntry(t *testing.T, path string) {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Dir(path))
-	if err != nil || len(entries) != 1 {
-		t.Errorf("directory holds %v, %v; want the image alone", entries, err)
+	if diff := cmp.Diff([]string{filepath.Base(path)}, namesIn(t, filepath.Dir(path))); diff != "" {
+		t.Errorf("the directory holds more than the image (-want +got):\n%s", diff)
 	}
+}
+
+func namesIn(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, e := range entries {
+		found = append(found, e.Name())
+	}
+	return found
 }
