@@ -32,7 +32,6 @@ const sh = "/nix/store/0001-busybox/bin/sh"
 // A guest is a machine without any disk whose store is the first of its shares.
 type guest struct {
 	t       *testing.T
-	ctx     context.Context
 	proc    *qemu.Process
 	agent   *agent.Client
 	console *console
@@ -51,7 +50,7 @@ func makeStore(t *testing.T) string {
 		t.Fatalf("%v (install busybox-static)", err)
 	}
 	write(t, filepath.Join(bin, "busybox"), string(program), 0o755)
-	for _, applet := range []string{"sh", "cat", "chown", "echo", "id", "ip", "ls", "mkdir", "mount", "nc", "rm", "sleep", "stat", "tftp", "touch", "udhcpc"} {
+	for _, applet := range []string{"sh", "cat", "chown", "echo", "id", "ip", "ls", "mkdir", "mount", "nc", "rm", "sleep", "stat", "tftp", "touch", "udhcpc", "wget"} {
 		if err := os.Symlink("busybox", filepath.Join(bin, applet)); err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +109,7 @@ func boot(t *testing.T, m qemu.Machine, where map[string]string, files map[strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{t: t, ctx: ctx, proc: proc, agent: agent.New(proc.Agent()), console: new(console)}
+	g := &guest{t: t, proc: proc, agent: agent.New(proc.Agent()), console: new(console)}
 	var reading sync.WaitGroup
 	reading.Go(func() { io.Copy(g.console, proc.Console()) })
 	t.Cleanup(func() {
@@ -145,12 +144,14 @@ func boot(t *testing.T, m qemu.Machine, where map[string]string, files map[strin
 // line's end.
 func (g *guest) sh(script string) string {
 	g.t.Helper()
-	s, err := g.agent.Start(g.ctx, handoff.Exec{Argv: []string{sh, "-c", script}, Env: []string{"PATH=" + filepath.Dir(sh)}})
+	ctx, cancel := context.WithTimeout(g.t.Context(), bootLimit)
+	defer cancel()
+	s, err := g.agent.Start(ctx, handoff.Exec{Argv: []string{sh, "-c", script}, Env: []string{"PATH=" + filepath.Dir(sh)}})
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
-	if _, err := s.Run(g.ctx, strings.NewReader(""), &stdout, &stderr); err != nil {
+	if _, err := s.Run(ctx, strings.NewReader(""), &stdout, &stderr); err != nil {
 		g.t.Fatal(err)
 	}
 	return strings.TrimSuffix(stdout.String()+stderr.String(), "\n")

@@ -1,17 +1,18 @@
 package sidecar_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm/sidecar"
@@ -83,15 +84,10 @@ func TestGuestHasNetworkByPasst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	go func() {
-		if c, err := l.Accept(); err == nil {
-			line, _ := bufio.NewReader(c).ReadString('\n')
-			io.WriteString(c, line)
-			c.Close()
-		}
-	}()
-	g.want(fmt.Sprintf("echo out by TCP | nc -w 5 10.0.2.2 %d", tcp), "out by TCP")
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "out by TCP") })}
+	go server.Serve(l)
+	defer server.Close()
+	g.want(fmt.Sprintf("wget -q -O - http://10.0.2.2:%d/", tcp), "out by TCP")
 	u, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", tcp))
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +125,7 @@ func TestGuestHasNetworkByPasst(t *testing.T) {
 	}
 	select {
 	case <-h.Done():
-	case <-g.ctx.Done():
+	case <-time.After(bootLimit):
 		t.Error("passt outlives QEMU")
 	}
 }

@@ -140,7 +140,7 @@ func guestUsesShares(t *testing.T, d *sidecar.Daemon) {
 	select {
 	case <-h.Done():
 		t.Logf("the death was known after %v", time.Since(killed))
-	case <-g.ctx.Done():
+	case <-time.After(bootLimit):
 		t.Fatal("the daemon's death was not noticed")
 	}
 	died := (*sidecar.Died)(nil)
@@ -162,7 +162,7 @@ func guestUsesShares(t *testing.T, d *sidecar.Daemon) {
 	for _, name := range []string{"store", "ro"} {
 		select {
 		case <-helpers[name].Done():
-		case <-g.ctx.Done():
+		case <-time.After(bootLimit):
 			t.Fatalf("the daemon of share %s outlives QEMU", name)
 		}
 	}
