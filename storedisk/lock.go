@@ -28,7 +28,11 @@ func tryLock(path string) (*fileLock, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 		if errors.Is(err, fs.ErrPermission) {
-			f, err = os.Open(path) // another user's; the lock is as good
+			// Another user's, whose lock is as good; or else there is none,
+			// and no right to make one.
+			if theirs, oerr := os.Open(path); oerr == nil {
+				f, err = theirs, nil
+			}
 		}
 		if err != nil {
 			return nil, err
