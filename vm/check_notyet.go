@@ -30,7 +30,6 @@ var notYet = []struct {
 	{"preStart", func(c *Config, _ int) bool { return strings.TrimSpace(c.PreStart) != "" }},
 	{"extraArgsScript", func(c *Config, _ int) bool { return c.ExtraArgsScript != "" }},
 	{"registerWithMachined", func(c *Config, _ int) bool { return c.RegisterWithMachined }},
-	{"autostart", func(c *Config, _ int) bool { return c.Autostart }},
 }
 
 // notCarriedOut returns a mistake for each key of notYet that is used.

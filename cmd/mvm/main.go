@@ -78,7 +78,7 @@ an extension is a file.`,
 		newRun(e), newStart(e), newStop(e), newKill(e), newPs(e), newStatus(e), newExec(e), newConsole(e),
 		newLogs(e), newEvents(e), newWait(e), newWhy(e),
 		newCheck(e), newArgv(e), newMounts(e),
-		newStore(e), newDoctor(e), newVersion(), newExitCodes(),
+		newStore(e), newSystemd(e), newDoctor(e), newVersion(), newExitCodes(),
 	)
 	root.AddCommand(newMonitors(e)...)
 	root.SetCompletionCommandGroupID("host")
