@@ -181,6 +181,8 @@ func failedHint(f *handoff.Failed) string {
 		return "check init in the definition: it must be a program of the closure"
 	case strings.Contains(f.Op, "mount ") && strings.Contains(f.Op, "/nix/store"):
 		return "the store disk may be damaged: mvm store verify finds out and rebuilds it"
+	case strings.HasPrefix(f.Op, "boot through "):
+		return "look at the console for the unit that failed"
 	}
 	return ""
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,12 +124,31 @@ type machine struct {
 // start boots a guest with the given orders and drives.
 func start(t *testing.T, boot handoff.Boot, drives ...drive) *machine {
 	t.Helper()
+	return startOn(t, microvm, boot, drives...)
+}
+
+// A board is a type of machine.
+type board struct {
+	pci  bool
+	args []string
+	bus  string // what ends the names of virtio devices on it
+	qmp  *os.File
+}
+
+var microvm = board{bus: "device", args: []string{
+	"-M", "microvm,acpi=on,pcie=off,pit=on,pic=on,rtc=on,x-option-roms=off",
+	"-global", "virtio-mmio.force-legacy=false",
+}}
+
+// startOn is start on a machine of another type.
+func startOn(t *testing.T, on board, boot handoff.Boot, drives ...drive) *machine {
+	t.Helper()
 	kernel := find(t, kernelDir+"/boot/vmlinuz-*")
 	tree, err := kmod.Open(kernelDir)
 	if err != nil {
 		t.Fatalf("%v (run scripts/setup)", err)
 	}
-	wants := kmod.ForMachine(kmod.Machine{Disks: len(drives) > 0})
+	wants := kmod.ForMachine(kmod.Machine{PCI: on.pci, Disks: len(boot.Plan.Mounts) > 1})
 	for _, w := range kmod.ForPlan(boot.Plan) {
 		w.Optional = true // what is missing is for the guest to say
 		wants = append(wants, w)
@@ -163,22 +183,25 @@ func start(t *testing.T, boot handoff.Boot, drives ...drive) *machine {
 	}
 	ours.Close()
 
-	args := []string{
-		"-M", "microvm,acpi=on,pcie=off,pit=on,pic=on,rtc=on,x-option-roms=off", "-accel", "tcg",
+	args := append(slices.Clone(on.args),
+		"-accel", "tcg",
 		"-cpu", "qemu64,+arat", "-m", "256", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-		"-global", "virtio-mmio.force-legacy=false", "-serial", "stdio",
+		"-serial", "stdio",
 		"-kernel", kernel, "-initrd", image,
-		"-append", "console=ttyS0 reboot=t panic=-1 quiet tsc_early_khz=" + tscKHz(t) + " tsc=reliable cryptomgr.notests",
-		"-chardev", "socket,id=agent,fd=3", "-device", "virtio-serial-device",
-		"-device", "virtserialport,chardev=agent,name=" + handoff.PortName,
-	}
+		"-append", "console=ttyS0 reboot=t panic=-1 quiet tsc_early_khz="+tscKHz(t)+" tsc=reliable cryptomgr.notests",
+		"-chardev", "socket,id=agent,fd=3", "-device", "virtio-serial-"+on.bus,
+		"-device", "virtserialport,chardev=agent,name="+handoff.PortName,
+	)
 	for i, d := range drives {
 		args = append(args, "-drive", fmt.Sprintf("id=d%d,if=none,format=raw,read-only=%s,file=%s", i, onOff(!d.writable), d.image),
-			"-device", fmt.Sprintf("virtio-blk-device,drive=d%d,serial=%s", i, d.serial))
+			"-device", fmt.Sprintf("virtio-blk-%s,drive=d%d,serial=%s", on.bus, i, d.serial))
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	m := &machine{t: t, ctx: ctx, agent: agent.New(conn), console: &console{}, exited: make(chan error, 1)}
 	cmd.ExtraFiles = []*os.File{theirs}
+	if on.qmp != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, on.qmp)
+	}
 	cmd.Stdout, cmd.Stderr = m.console, m.console
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v (install qemu-system-x86)", err)
