@@ -47,7 +47,8 @@ of the machine. Its exit status is 0 if the machine is gone, whichever way.`,
 			if exit.Reason == control.Killed {
 				warn(e.stderr, "%s: %s", place.Name, exit.Detail)
 			}
-			return nil
+			// The machine has ended; its supervisor still tidies up.
+			return place.Wait()
 		})
 }
 
@@ -56,8 +57,10 @@ func newKill(e env) *cobra.Command {
 		`Kill ends QEMU at once, as if the plug were pulled: what the guest has not written
 to its volumes yet is lost. "mvm stop" is the gentle way.`,
 		func(cmd *cobra.Command, place state.Machine, c *control.Client) error {
-			_, err := c.Kill(cmd.Context(), e.show(place.Name))
-			return err
+			if _, err := c.Kill(cmd.Context(), e.show(place.Name)); err != nil {
+				return err
+			}
+			return place.Wait()
 		})
 }
 
@@ -70,8 +73,11 @@ func newWait(e env) *cobra.Command {
 	return e.machineCommand("wait NAME", "Wait until a machine has ended",
 		`Wait returns when the machine has ended, with the exit status that its "mvm run"
 has.`,
-		func(cmd *cobra.Command, _ state.Machine, c *control.Client) error {
+		func(cmd *cobra.Command, place state.Machine, c *control.Client) error {
 			exit, err := c.Follow(cmd.Context(), func(control.Event) {})
+			if err == nil {
+				err = place.Wait()
+			}
 			if err != nil {
 				return err
 			}

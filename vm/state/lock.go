@@ -70,3 +70,22 @@ func (m Machine) Running() (bool, error) {
 	}
 	return false, err
 }
+
+// Wait returns when nobody holds the machine's lock: its supervisor has then
+// taken everything back. It waits in the kernel, and nothing interrupts it.
+func (m Machine) Wait() error {
+	f, err := os.Open(m.LockFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_SH)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

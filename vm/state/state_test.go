@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func machine(t *testing.T) Machine {
@@ -37,8 +38,18 @@ func TestLockIsHeldOnce(t *testing.T) {
 	if on, err := m.Running(); !on || err != nil {
 		t.Errorf("Running() = %v, %v; want true", on, err)
 	}
+	waited := make(chan error, 1)
+	go func() { waited <- m.Wait() }()
+	select {
+	case err := <-waited:
+		t.Errorf("Wait() = %v while the lock is held", err)
+	case <-time.After(20 * time.Millisecond):
+	}
 	if err := l.Release(); err != nil {
 		t.Fatal(err)
+	}
+	if err := <-waited; err != nil {
+		t.Errorf("Wait() = %v after the release; want nil", err)
 	}
 	if on, err := m.Running(); on || err != nil {
 		t.Errorf("after the release Running() = %v, %v; want false", on, err)
