@@ -16,7 +16,6 @@ var notYet = []struct {
 	{"hotplugMem", func(c *Config, _ int) bool { return c.HotplugMem > 0 }},
 	{"credentialFiles", func(c *Config, _ int) bool { return len(c.CredentialFiles) > 0 }},
 	{"volumes[].imageType", func(c *Config, i int) bool { return c.Volumes[i].Format() != "raw" }},
-	{"interfaces[].type", func(c *Config, i int) bool { return c.Interfaces[i].Type != "user" }},
 	{"forwardPorts[].from", func(c *Config, i int) bool { return c.ForwardPorts[i].Direction() == "guest" }},
 	{"forwardPorts[].host.address", func(c *Config, i int) bool { return isIPv6(c.ForwardPorts[i].Host.Address) }},
 	{"forwardPorts[].guest.address", func(c *Config, i int) bool { return isIPv6(c.ForwardPorts[i].Guest.Address) }},

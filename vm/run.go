@@ -186,9 +186,18 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if s.c.leavesProtocolOpen() && !host.Virtiofs {
 		s.note("shares go by 9p, which is slower: there is no virtiofsd on this host")
 	}
+	nets, err := s.bringUp(ctx, &machine)
+	if err != nil {
+		return none, err
+	}
+	defer func() {
+		if err := nets.down(); err != nil {
+			s.note("%v", err)
+		}
+	}()
 	restarts := newRestarter(s.c)
 	for {
-		exit, err := s.once(ctx, binary, machine, plan, host)
+		exit, err := s.once(ctx, binary, machine, plan, host, nets)
 		if err != nil || s.o.Command != nil || ctx.Err() != nil || !restarts.again(&exit, time.Now()) {
 			return exit, err
 		}
@@ -199,10 +208,13 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 
 // once runs QEMU, and the helpers that live and die with it, one time. Disks,
 // initrd and volumes are as they were.
-func (s *supervisor) once(ctx context.Context, binary string, m qemu.Machine, plan mounts.Plan, host Host) (control.Exit, error) {
+func (s *supervisor) once(ctx context.Context, binary string, m qemu.Machine, plan mounts.Plan, host Host, nets networks) (control.Exit, error) {
 	h, err := s.startHelpers(ctx, host)
 	if err != nil {
 		return control.Exit{}, err
+	}
+	if err := nets.open(h.files); err != nil {
+		return control.Exit{}, errors.Join(err, h.stop(ctx))
 	}
 	exit, err := s.watch(ctx, binary, m, plan, h)
 	if herr := h.stop(ctx); herr != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/mvmrun/mvm/storedisk"
 	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/hostnet"
 	"github.com/mvmrun/mvm/vm/kmod"
 	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
@@ -110,39 +111,32 @@ func ended(exit control.Exit) error {
 
 // exitCode is what the process ends with for err.
 func exitCode(err error) int {
-	var (
-		end      *endedError
-		usage    usageError
-		running  *state.RunningError
-		vmHost   *vm.HostError
-		qemuHost *qemu.HostError
-		qemuExit *qemu.ExitError
-		diskHost *storedisk.HostError
-		volHost  *volume.HostError
-		owner    *state.OwnerError
-		helper   *sidecar.HostError
-		def      *vm.DefinitionError
-		find     *vm.FindError
-		modHost  *kmod.HostError
-	)
-	switch {
-	case errors.As(err, &end):
+	if end, ok := errors.AsType[*endedError](err); ok {
 		return end.code
-	case errors.As(err, &usage):
+	}
+	switch {
+	case has[usageError](err):
 		return exitUsage
-	case errors.As(err, &def), errors.As(err, &find):
+	case has[*vm.DefinitionError](err), has[*vm.FindError](err):
 		return exitDefinition
-	case errors.As(err, &running):
+	case has[*state.RunningError](err):
 		return exitRunning
 	case errors.Is(err, control.ErrNotRunning):
 		return exitNotRunning
-	case errors.As(err, &vmHost), errors.As(err, &qemuHost), errors.As(err, &diskHost),
-		errors.As(err, &volHost), errors.As(err, &modHost), errors.As(err, &helper), errors.As(err, &owner):
+	case has[*vm.HostError](err), has[*qemu.HostError](err), has[*storedisk.HostError](err),
+		has[*volume.HostError](err), has[*kmod.HostError](err), has[*sidecar.HostError](err),
+		has[*hostnet.HostError](err), has[*state.OwnerError](err):
 		return exitHost
-	case errors.As(err, &qemuExit):
+	case has[*qemu.ExitError](err):
 		return exitQEMU
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOSPC):
 		return exitHost
 	}
 	return exitError
+}
+
+// has reports whether there is a T in err's tree.
+func has[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/mvmrun/mvm/storedisk"
 	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/hostnet"
 	"github.com/mvmrun/mvm/vm/kmod"
 	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
@@ -91,6 +92,8 @@ func hint(err error) string {
 		return e.Hint
 	case *qemu.ExitError:
 		return "mvm argv NAME --why shows which key of the definition caused each option"
+	case *hostnet.HostError:
+		return e.Hint
 	case *sidecar.HostError:
 		return e.Hint
 	case *vm.FindError:
