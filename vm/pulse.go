@@ -12,15 +12,22 @@ func (w *watcher) pulse(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx) // a stop is no reason to be silent
 	tick := time.NewTicker(w.s.o.PulseEvery)
 	defer tick.Stop()
+	silent := false
 	for {
-		// One question at a time: a QEMU that is slow is not to be buried.
-		if _, err := w.proc.QMP().QueryStatus(ctx); err == nil {
+		limited, cancel := context.WithTimeout(ctx, w.s.o.PulseEvery)
+		_, err := w.proc.QMP().QueryStatus(limited)
+		late := limited.Err() != nil
+		cancel()
+		if err == nil {
 			select {
 			case w.beats <- struct{}{}:
 			case <-w.exited:
 				return
 			}
+		} else if late && !silent {
+			w.s.note("QEMU has not answered for %v", w.s.o.PulseEvery)
 		}
+		silent = late
 		select {
 		case <-tick.C:
 		case <-w.exited:

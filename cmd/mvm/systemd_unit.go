@@ -84,7 +84,7 @@ RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_VSOCK
 RestrictNamespaces=ipc mnt net pid user uts
 RestrictRealtime=yes
 SystemCallArchitectures=native
-SystemCallFilter=@system-service @mount chroot
+SystemCallFilter=@system-service @mount seccomp landlock_add_rule landlock_create_ruleset landlock_restrict_self
 SystemCallErrorNumber=EPERM
 `
 
