@@ -56,15 +56,22 @@ func (s *supervisor) startHelpers(ctx context.Context, host Host) (*helpers, err
 	return h, nil
 }
 
-// virtiofsd is a share in the words of package sidecar.
+// virtiofsd is a share in the words of package sidecar. What overlayfs notes about
+// a file on a share is in the file's extended attributes.
 func (c *Config) virtiofsd(s *Share, dir string) sidecar.Virtiofsd {
 	return sidecar.Virtiofsd{
 		Share: s.Tag, Source: s.Source, Dir: dir,
 		ReadOnly: c.keepsReadOnly(s), Cache: s.CachePolicy(),
-		Xattr: s.PassesACLs(), PosixACL: s.PassesACLs(),
+		Xattr: s.PassesACLs() || c.carriesOverlay(s), PosixACL: s.PassesACLs(),
 		Threads: int(c.Virtiofsd.ThreadPoolSize), FileHandles: c.Virtiofsd.FileHandles(),
 		ExtraArgs: append(append([]string(nil), c.Virtiofsd.ExtraArgs...), s.ExtraArgs...),
 	}
+}
+
+// carriesOverlay reports whether what is written to the guest's store goes to a
+// share.
+func (c *Config) carriesOverlay(s *Share) bool {
+	return c.WritableStoreOverlay != "" && s.MountPoint != "" && s.MountPoint == c.mountedUnder(c.WritableStoreOverlay).where
 }
 
 // stop ends the helpers, in reverse, and reports those that would not end. What
