@@ -8,6 +8,14 @@
 // and [Guest.GiveUp] then tells the host why and powers the guest off. Nothing
 // here ends in a silent hang or in a kernel panic without a word.
 //
+// # A guest with an initrd of its own
+//
+// There process 1 is systemd, mounts come from units, and this program is a
+// service ([Guest.Serve]). It loads the modules, calls the host and starts the
+// same agent, which stays when the initrd goes: in process 1's control group,
+// where no unit's end reaches it, and under a name that systemd spares when it
+// leaves. [Emergency] tells the agent of an initrd that gave up.
+//
 // # What it decides
 //
 // Nothing. What is mounted, where, and in which order is package mounts'

@@ -81,13 +81,16 @@ func joinInit(proc, root string) error {
 		}
 		for _, hierarchy := range []string{"", "unified", "systemd"} {
 			procs := filepath.Join(root, hierarchy, f[2], "cgroup.procs")
-			err := os.WriteFile(procs, []byte("0"), 0) // 0 is the writer
-			if err == nil {
-				return nil
+			f, err := os.OpenFile(procs, os.O_WRONLY, 0)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
 			}
-			if !errors.Is(err, fs.ErrNotExist) {
+			if err != nil {
 				return failure(op, err)
 			}
+			_, err = f.WriteString("0") // that is: whoever writes
+			f.Close()
+			return wrap(op, err)
 		}
 	}
 	return &Failure{Op: op, Err: fmt.Errorf("it is not below %s", root)}

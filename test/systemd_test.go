@@ -78,7 +78,8 @@ func bootSystemd(t *testing.T, h *test.Host, definition string) *test.VM {
 }
 
 // TestSystemd boots Debian's systemd as the closure's init, by mvm's initrd and
-// by an initrd of systemd, with an overlay on a volume over the store.
+// by an initrd of systemd, with an overlay on a volume over the store. Init gets
+// its arguments by either way.
 //
 // Nothing of this hangs at the end, with mvm's drop-ins or without. What the
 // drop-ins do is keep the volume's file system from being left in use.
@@ -86,7 +87,11 @@ func TestSystemd(t *testing.T) {
 	for name, way := range waysIn(t) {
 		t.Run(name, func(t *testing.T) {
 			h := host(t)
-			definition := defineSystemd(t, h, name, way+`
+			system, err := os.Readlink(filepath.Join(systemd(t), "system"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			definition := defineSystemd(t, h, name, way+fmt.Sprintf("init = [%q, \"an argument\"]", system+"/init")+`
 registerClosure = true
 writableStoreOverlay = "/nix/.rw-store"
 [[volumes]]
@@ -100,6 +105,9 @@ mountPoint = "/nix/.rw-store"`)
 			want := "/nix/.ro-store erofs ro\n/nix/.rw-store ext4 rw\n/nix/store overlay rw\n"
 			if diff := cmp.Diff(want, v.Exec("sh", "-c", storeMounts+" | sort")); diff != "" {
 				t.Errorf("the store's mounts (-want +got):\n%s", diff)
+			}
+			if got := v.Exec("cat", "/proc/1/cmdline"); got != "/lib/systemd/systemd\x00an argument\x00" {
+				t.Errorf("process 1 is %q; want systemd with an argument", got)
 			}
 			checkSum(t, v)
 			checkDatabase(t, v)
@@ -169,7 +177,7 @@ func stopSystemd(t *testing.T, v *test.VM) {
 	t.Helper()
 	e := v.Stop()
 	checkEnd(t, e, 0)
-	if strings.Contains(e.Stderr, "stop: power button") {
+	if strings.Contains(e.Stderr, "pressing the guest's power button") {
 		t.Errorf("the guest did not power off when it was asked to:\n%s", e.Stderr)
 	}
 }

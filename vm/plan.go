@@ -228,5 +228,21 @@ func kernelLine(c *Config, m *qemu.Machine, img Image) []string {
 		// What NixOS's boot.postBootCommands of microvm.nix look for.
 		line = append(line, "regInfo="+handoff.RegistrationPath)
 	}
+	if c.InitrdPath != "" && len(img.Init) > 1 {
+		// systemd passes on what the kernel gave it when it executes init.
+		line = append(line, "--")
+		for _, arg := range img.Init[1:] {
+			line = append(line, kernelWord(arg))
+		}
+	}
 	return line
+}
+
+// kernelWord is an argument as the kernel reads it (next_arg in lib/cmdline.c),
+// which has no way to write a quotation mark.
+func kernelWord(s string) string {
+	if s == "" || strings.ContainsAny(s, " \t") {
+		return `"` + s + `"`
+	}
+	return s
 }

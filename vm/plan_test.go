@@ -44,6 +44,10 @@ size = 64
 readOnly = true
 direct = true
 serial = "B2"`, qemu.KVM},
+		{"initrd", `
+initrdPath = "initrd"
+registerClosure = true
+init = ["/nix/store/00000000000000000000000000000000-system/init", "--unit", "two words", ""]`, qemu.KVM},
 		{"user-network", `
 [[interfaces]]
 type = "user"

@@ -68,23 +68,29 @@ func DecodeBoot(r io.Reader) (Boot, error) {
 	if len(data) > MaxBoot {
 		return Boot{}, fmt.Errorf("boot orders: over %d bytes", MaxBoot)
 	}
-	// The version first: an unknown field is what a later version looks like.
-	// Unlike a decoder, Unmarshal also refuses data after the end.
-	var head struct{ Version int }
-	if err := json.Unmarshal(data, &head); err != nil {
-		return Boot{}, fmt.Errorf("boot orders: %w", err)
-	}
-	if head.Version != Version {
-		return Boot{}, fmt.Errorf("boot orders: version %d, this program knows %d", head.Version, Version)
-	}
 	var b Boot
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&b); err != nil {
-		return Boot{}, fmt.Errorf("boot orders: %w", err)
+	err = dec.Decode(&b)
+	if err != nil || len(bytes.TrimSpace(data[dec.InputOffset():])) > 0 {
+		return Boot{}, fmt.Errorf("boot orders: %w", explain(data, err))
 	}
 	if err := b.Check(); err != nil {
 		return Boot{}, err
 	}
 	return b, nil
+}
+
+// explain says why data is no orders, given what a strict decoder said of them.
+// An unknown field is what a later version looks like, and unlike a decoder
+// Unmarshal looks at what follows the end.
+func explain(data []byte, err error) error {
+	var head struct{ Version int }
+	if herr := json.Unmarshal(data, &head); herr != nil {
+		return herr
+	}
+	if head.Version != Version {
+		return fmt.Errorf("version %d, this program knows %d", head.Version, Version)
+	}
+	return err
 }
