@@ -258,3 +258,25 @@ func TestCommandsAreLimitedInNumber(t *testing.T) {
 		t.Errorf("Start() of command %d = nil; want an error", handoff.MaxStreams+1)
 	}
 }
+
+func TestWhatWasSaidBeforeHangingUpIsHeard(t *testing.T) {
+	c, g := pair(t)
+	g.hello()
+	s, err := c.Start(t.Context(), handoff.Exec{Argv: []string{"true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.expect(handoff.KindExec)
+	// The guest hangs up while there is still something to be written to it.
+	g.send(handoff.KindStdout, 1, []byte("last words"))
+	g.send(handoff.KindExited, 1, handoff.Exited{Code: 3})
+	g.conn.Close()
+	_ = s.CloseStdin(t.Context()) // fails, or not: that is a race
+	out, err := io.ReadAll(s.Stdout())
+	if string(out) != "last words" || err != nil {
+		t.Errorf("read %q, %v; want the last words", out, err)
+	}
+	if e, err := s.Wait(t.Context()); e.Code != 3 || err != nil {
+		t.Errorf("Wait() = %+v, %v; want code 3", e, err)
+	}
+}

@@ -176,29 +176,29 @@ func (c *Client) send(ctx context.Context, f handoff.Frame) error {
 	}
 }
 
+// write writes until the channel ends. When the other side does not take any more
+// it may still have sent something, such as how a command ended, so it is the
+// reader that ends the channel; here the error is only passed on.
 func (c *Client) write() {
 	defer c.wg.Done()
 	var buf []byte
+	var broken error
+	put := func() error {
+		if broken == nil {
+			_, broken = c.conn.Write(buf)
+		}
+		return broken
+	}
 	for {
 		select {
 		case <-c.done:
 			return
 		case r := <-c.out:
 			buf = handoff.AppendFrame(buf[:0], r.frame)
-			_, err := c.conn.Write(buf)
-			r.written <- err
-			if err != nil {
-				c.end(err)
-				return
-			}
+			r.written <- put()
 		case <-c.kick:
-			buf = c.appendOwed(buf[:0])
-			if len(buf) == 0 {
-				continue
-			}
-			if _, err := c.conn.Write(buf); err != nil {
-				c.end(err)
-				return
+			if buf = c.appendOwed(buf[:0]); len(buf) > 0 {
+				_ = put()
 			}
 		}
 	}
