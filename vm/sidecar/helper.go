@@ -33,7 +33,7 @@ type Helper struct {
 	name string
 	cmd  *exec.Cmd
 	tail *tail
-	done chan struct{} // closed when it and all it started are gone
+	done chan struct{} // closed when it is gone, and all it started is, or is on its way out
 
 	mu      sync.Mutex
 	stopped bool // Stop came before the end
@@ -129,7 +129,8 @@ func (h *Helper) Argv() []string { return h.cmd.Args }
 // Stderr returns the last of what the helper has written so far.
 func (h *Helper) Stderr() string { return h.tail.String() }
 
-// Done is closed when the helper, and everything that it started, is gone.
+// Done is closed when the helper is gone and has been reaped. What it started
+// has been killed by then, and has its files closed.
 func (h *Helper) Done() <-chan struct{} { return h.done }
 
 // Err returns nil until Done is closed, and nil after a Stop. Otherwise it is a

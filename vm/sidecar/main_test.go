@@ -116,6 +116,10 @@ func script(t *testing.T, body string) *Daemon {
 	return &Daemon{Path: path, Kind: Rust, Version: "0", readOnly: true}
 }
 
+// exiting is a process that has no files any more and will not run again, though
+// the kernel is not yet done with it (PF_EXITING in the kernel's sched.h).
+const exiting = 0x4
+
 // group returns the processes of a process group that still run.
 func group(t *testing.T, pgid int) []int {
 	t.Helper()
@@ -130,7 +134,8 @@ func group(t *testing.T, pgid int) []int {
 			continue // it has just ended
 		}
 		f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-		if f[0] != "Z" && f[2] == strconv.Itoa(pgid) {
+		flags, _ := strconv.Atoi(f[6])
+		if f[0] != "Z" && flags&exiting == 0 && f[2] == strconv.Itoa(pgid) {
 			pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
 			pids = append(pids, pid)
 		}
