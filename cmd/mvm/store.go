@@ -27,7 +27,7 @@ these commands do it apart from any machine, and look after the cache.`,
 	}
 	cmd.AddCommand(
 		newStoreBuild(e), newStoreSize(e), newStoreExport(e),
-		newStoreLs(e), newStoreVerify(e), newStoreGC(e),
+		newStoreLs(e), newStoreVerify(e), newStoreGC(e), newStoreRm(e),
 	)
 	return cmd
 }
@@ -84,6 +84,11 @@ func (s *source) resolve(ctx context.Context, e env, cache *storedisk.Cache, arg
 			return nil, o, err
 		}
 		o = c.StoreDiskOptions()
+		if dirs, err := e.dirs(); err == nil {
+			// The image is the machine's: kept for it, and updated when its
+			// closure changes, as if it had run.
+			o.For = dirs.Machine(c.MachineName()).State
+		}
 		cl, err = c.Closure(ctx, cache)
 	}
 	if err != nil {

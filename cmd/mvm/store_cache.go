@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -116,7 +117,7 @@ is named and kept.`,
 			if err == nil && bad > 0 {
 				return &storedisk.HostError{
 					Op: "verify", Err: fmt.Errorf("%d of %d store disks are not sound", bad, len(list)),
-					Hint: "remove them with rm and build them again; then look after the disk they lie on",
+					Hint: "remove them (mvm store rm DIGEST) and let them be made again; then look after the disk they lie on",
 				}
 			}
 			return err
@@ -161,6 +162,31 @@ func selected(cmd *cobra.Command, cache *storedisk.Cache, args []string) ([]stor
 		}
 	}
 	return found, nil
+}
+
+func newStoreRm(e env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm DIGEST...",
+		Short: "Remove store disks from the cache, whoever wants them",
+		Long: `Rm removes the images whose digests begin with one of the arguments, unless a
+machine uses them. The next run of a machine that wants one makes it again.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cache, err := e.cache(newScreen(e))
+			if err != nil {
+				return err
+			}
+			list, err := selected(cmd, cache, args)
+			if err != nil {
+				return err
+			}
+			var errs []error
+			for _, i := range list {
+				errs = append(errs, cache.Remove(i.Path))
+			}
+			return errors.Join(errs...)
+		},
+	}
 }
 
 func newStoreGC(e env) *cobra.Command {
