@@ -31,6 +31,10 @@ const (
 	// helperGrace is how much later than a helper QEMU may end and still be
 	// the one that ended first.
 	helperGrace = 100 * time.Millisecond
+
+	// helperStop is how long a guest may take to power off when a helper is
+	// dead. Most of one's state is on disks that still work.
+	helperStop = 10 * time.Second
 )
 
 // A watcher looks after one run of QEMU. Its loop is the only one that decides
@@ -302,7 +306,8 @@ func (w *watcher) helperDied(h *sidecar.Helper) {
 		return
 	}
 	w.s.enter(control.Stopping, "%v", h.Err())
-	w.climb(w.gentle())
+	// A guest that syncs its disks waits for a dead share for ever.
+	w.climb(append(w.asking(helperStop), w.force()...))
 }
 
 // stopAsked begins to stop the machine.
@@ -363,9 +368,13 @@ func (w *watcher) stubborn(tried []climbed) {
 
 // gentle is the whole ladder, within the definition's stop limit.
 func (w *watcher) gentle() []rung {
-	limit := w.s.c.StopLimit()
+	return append(w.asking(w.s.c.StopLimit()), w.force()...)
+}
+
+// asking is the part of the ladder that asks, within a limit.
+func (w *watcher) asking(limit time.Duration) []rung {
 	q := w.proc.QMP()
-	return append([]rung{
+	return []rung{
 		{rungAgent, limit * 2 / 3, func(ctx context.Context) error { return w.agent.Poweroff(ctx, false) }},
 		{rungButton, limit / 3, func(ctx context.Context) error {
 			// Some guests miss the first press while they wake up.
@@ -379,7 +388,7 @@ func (w *watcher) gentle() []rung {
 			}
 			return q.SystemPowerdown(ctx)
 		}},
-	}, w.force()...)
+	}
 }
 
 // force is the part of the ladder that asks nobody. QEMU answers quit within
