@@ -29,7 +29,8 @@ type Config struct {
 	// those beside the kernel.
 	Modules string `json:"modules,omitempty"`
 
-	// InitrdPath is an initrd on the host to boot through, instead of mvm's.
+	// InitrdPath is a systemd initrd on the host to boot through, instead of
+	// mvm's own. What the plan needs is appended to it.
 	InitrdPath string `json:"initrdPath,omitempty"`
 
 	// Init is the program that becomes process 1, with its arguments; its
