@@ -98,7 +98,9 @@ func lacks(f full) string {
 		// It exits with 1 after its help.
 		help, _ := exec.Command("mkfs.erofs", "--help").CombinedOutput()
 		if !strings.Contains(string(help), "--tar") {
-			version := regexp.MustCompile(`(?m)^mkfs\.erofs .*`).Find(help)
+			// 1.5 says which it is while it complains of the option.
+			said, _ := exec.Command("mkfs.erofs", "-V").CombinedOutput()
+			version := regexp.MustCompile(`(?m)^mkfs\.erofs .*`).Find(said)
 			return fmt.Sprintf("not supported by %s; erofs-utils 1.7 brought it", version)
 		}
 	}
