@@ -28,6 +28,7 @@ type facts struct {
 	mismatch    string        // how the guest's mounts differ from the plan
 	agentErr    error         // the guest's agent broke the protocol
 	helperErr   error         // a helper ended before QEMU did
+	monitorErr  error         // QEMU does not do what it is told
 	commandErr  error         // the command was lost on the way
 	commandText string        // why the guest could not execute the command, or ""
 	qemuErr     error         // QEMU's exit, if not clean
@@ -95,6 +96,9 @@ func (f *facts) reasonOf(e *control.Exit) {
 	case f.helperErr != nil:
 		e.Reason = control.HelperDied
 		e.Detail = f.helperErr.Error()
+	case f.monitorErr != nil:
+		e.Reason = control.QEMUError
+		e.Detail = f.monitorErr.Error()
 	case f.timeout > 0:
 		e.Reason = control.ReadyTimeout
 		e.Detail = fmt.Sprintf("the guest was not ready within %v", f.timeout)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -72,5 +73,40 @@ func await(ctx context.Context, r rung, applied chan error, exited, hurry <-chan
 		case <-ctx.Done():
 			return false, false, fmt.Errorf("no end within %v", r.grace)
 		}
+	}
+}
+
+// gentle is the whole ladder, within the definition's stop limit.
+func (w *watcher) gentle() []rung {
+	return append(w.asking(w.s.c.StopLimit()), w.force()...)
+}
+
+// asking is the part of the ladder that asks, within a limit.
+func (w *watcher) asking(limit time.Duration) []rung {
+	q := w.proc.QMP()
+	return []rung{
+		{rungAgent, limit * 2 / 3, func(ctx context.Context) error { return w.agent.Poweroff(ctx, false) }},
+		{rungButton, limit / 3, func(ctx context.Context) error {
+			// Some guests miss the first press while they wake up.
+			if err := q.SystemPowerdown(ctx); err != nil {
+				return err
+			}
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-ctx.Done():
+				return nil
+			}
+			return q.SystemPowerdown(ctx)
+		}},
+	}
+}
+
+// force is the part of the ladder that asks nobody. QEMU answers quit within
+// tens of milliseconds unless it is stuck.
+func (w *watcher) force() []rung {
+	return []rung{
+		{rungQuit, 5 * time.Second, w.proc.QMP().Quit},
+		{rungTerm, 2 * time.Second, func(context.Context) error { return w.proc.Signal(syscall.SIGTERM) }},
+		{rungKill, 5 * time.Second, func(context.Context) error { return w.proc.Signal(syscall.SIGKILL) }},
 	}
 }

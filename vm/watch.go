@@ -60,6 +60,9 @@ type watcher struct {
 	looks   int                    // how often it was looked at since then
 	helpers <-chan *sidecar.Helper // those that ended
 	beats   chan struct{}          // QEMU answered
+	started chan error             // QEMU's answer to the order to let the guest run
+	closed  <-chan struct{}        // QEMU's monitor is
+	lost    <-chan time.Time       // and QEMU has not followed
 }
 
 type commandResult struct {
@@ -78,18 +81,14 @@ func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, p
 		return control.Exit{}, err
 	}
 	defer log.Close()
-	o := qemu.StartOptions{Binary: binary, Dir: "/", Files: h.files}
-	if s.c.NamesProcess() {
-		o.Argv0 = "microvm@" + m.Name
-	}
-	proc, err := qemu.Start(ctx, m, o)
-	if err != nil {
-		if why := stopWhy(ctx); why != "" && errors.Is(err, context.Cause(ctx)) {
-			return control.Exit{Reason: control.Stopped}, nil
-		}
+	proc, failed, err := s.launch(ctx, binary, m, h)
+	switch {
+	case err != nil:
 		return control.Exit{}, err
+	case failed != nil:
+		return *failed, nil
 	}
-	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, exited: proc.Done(), helpers: h.died, beats: make(chan struct{})}
+	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, exited: proc.Done(), helpers: h.died, beats: make(chan struct{}), closed: proc.QMP().Done()}
 	s.update(func(st *control.Status) { st.QEMU = proc.PID() })
 
 	var readers sync.WaitGroup
@@ -134,10 +133,7 @@ func (w *watcher) run(ctx context.Context) {
 		w.ready = t.C
 	}
 	w.s.enter(control.Booting, "QEMU %v runs as process %d", w.proc.QMP().Version(), w.proc.PID())
-	if err := w.proc.QMP().Cont(ctx); err != nil && ctx.Err() == nil {
-		w.s.note("the guest could not be started: %v", err)
-		w.climb(w.force())
-	}
+	w.cont(ctx)
 	if w.s.o.Pulse != nil {
 		w.wg.Go(func() { w.pulse(ctx) })
 	}
@@ -181,6 +177,12 @@ func (w *watcher) run(ctx context.Context) {
 			w.helperDied(d)
 		case <-w.beats:
 			w.s.o.Pulse()
+		case err := <-w.started:
+			w.contAnswered(ctx, err)
+		case <-w.closed:
+			w.hungUp()
+		case <-w.lost:
+			w.monitorLost()
 		case <-w.exited:
 			w.last(ctx)
 			return
@@ -363,41 +365,6 @@ func (w *watcher) stubborn(tried []climbed) {
 	case <-w.exited:
 	default:
 		w.s.note("QEMU, process %d, does not end even when killed; waiting for the kernel", w.proc.PID())
-	}
-}
-
-// gentle is the whole ladder, within the definition's stop limit.
-func (w *watcher) gentle() []rung {
-	return append(w.asking(w.s.c.StopLimit()), w.force()...)
-}
-
-// asking is the part of the ladder that asks, within a limit.
-func (w *watcher) asking(limit time.Duration) []rung {
-	q := w.proc.QMP()
-	return []rung{
-		{rungAgent, limit * 2 / 3, func(ctx context.Context) error { return w.agent.Poweroff(ctx, false) }},
-		{rungButton, limit / 3, func(ctx context.Context) error {
-			// Some guests miss the first press while they wake up.
-			if err := q.SystemPowerdown(ctx); err != nil {
-				return err
-			}
-			select {
-			case <-time.After(500 * time.Millisecond):
-			case <-ctx.Done():
-				return nil
-			}
-			return q.SystemPowerdown(ctx)
-		}},
-	}
-}
-
-// force is the part of the ladder that asks nobody. QEMU answers quit within
-// tens of milliseconds unless it is stuck.
-func (w *watcher) force() []rung {
-	return []rung{
-		{rungQuit, 5 * time.Second, w.proc.QMP().Quit},
-		{rungTerm, 2 * time.Second, func(context.Context) error { return w.proc.Signal(syscall.SIGTERM) }},
-		{rungKill, 5 * time.Second, func(context.Context) error { return w.proc.Signal(syscall.SIGKILL) }},
 	}
 }
 

@@ -1,0 +1,137 @@
+package test_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/mvmrun/mvm/test"
+)
+
+// readyMounts is what the guest of a fake QEMU reports to have mounted: what the
+// plan of a machine with a store disk and nothing else says.
+const readyMounts = `1 1 0:2 / / rw - tmpfs rootfs rw
+22 1 253:0 / /nix/store ro - erofs /dev/vda ro
+`
+
+// A fakeHost is a host whose QEMU does what a script says.
+type fakeHost struct {
+	*test.Host
+	t     *testing.T
+	fake  string
+	ready string // the directive for a guest that becomes ready
+}
+
+func newFakeHost(t *testing.T) *fakeHost {
+	t.Helper()
+	h := &fakeHost{Host: host(t), t: t}
+	h.fake = filepath.Join(h.Dir, "fakeqemu")
+	if out, err := exec.Command("go", "build", "-o", h.fake, "./fakeqemu").CombinedOutput(); err != nil {
+		t.Fatalf("build the fake QEMU: %v\n%s", err, out)
+	}
+	h.ready = "agent ready " + write(t, filepath.Join(h.Dir, "mountinfo"), readyMounts)
+	return h
+}
+
+// start starts a machine whose QEMU follows the script.
+func (h *fakeHost) start(t *testing.T, name, script, more string) *test.VM {
+	t.Helper()
+	file := h.define(t, name, script, more)
+	return h.Start(file)
+}
+
+func (h *fakeHost) define(t *testing.T, name, script, more string) string {
+	t.Helper()
+	h.Env = []string{"FAKEQEMU_SCRIPT=" + script}
+	return define(t, h.Host, name, fmt.Sprintf("qemu.package = %q\n%s", h.fake, more))
+}
+
+// nothingLeft fails the test if a machine that has ended left anything but its
+// state: the run-time directory, the lock, a file in the making.
+func (h *fakeHost) nothingLeft(t *testing.T, name string) {
+	t.Helper()
+	place := h.Dirs().Machine(name)
+	if _, err := os.Lstat(place.Runtime); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left behind: %s (%v)", place.Runtime, err)
+	}
+	if locked, err := place.Running(); locked || err != nil {
+		t.Errorf("left behind: the lock of %s: held is %v, %v", name, locked, err)
+	}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		// A fake QEMU has its script in its environment, and the script has h.Dir.
+		args, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if strings.HasPrefix(string(args), "microvm@"+name+"\x00") {
+			t.Errorf("left behind: process %s, QEMU", e.Name())
+		}
+	}
+}
+
+// TestFaultsOfQEMU: whatever QEMU does, mvm ends, says what it was, once, and
+// nothing is left.
+func TestFaultsOfQEMU(t *testing.T) {
+	h := newFakeHost(t)
+	kill := func(sig syscall.Signal) func(*testing.T, *test.VM) {
+		return func(t *testing.T, v *test.VM) {
+			v.WaitReady()
+			if err := syscall.Kill(v.Status().QEMU, sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	stop := func(await string) func(*testing.T, *test.VM) {
+		return func(_ *testing.T, v *test.VM) {
+			v.Await(await)
+			v.Signal(syscall.SIGTERM)
+		}
+	}
+	const short = "readyTimeout = \"1s\"\nstopTimeout = \"1s\""
+	tests := []struct {
+		name   string
+		script string
+		more   string // of the definition
+		act    func(*testing.T, *test.VM)
+		code   int
+		want   []string
+	}{
+		{"it exits at once", "stderr no such thing; exit 1", "", nil, 122, []string{"error: QEMU exited with status 1: no such thing", "hint: .*"}},
+		{"it does not greet", "greeting none", short, nil, 122, []string{"error: start QEMU: QMP greeting: no answer on QMP within 1s", "hint: .*"}},
+		{"it greets with garbage", "greeting garbage", "", nil, 122, []string{"error: start QEMU: .* QMP protocol violated: .*", "hint: .*"}},
+		{"its greeting is cut", "greeting cut", "", nil, 122, []string{"error: start QEMU: .* unexpected EOF", "hint: .*"}},
+		{"it does not answer cont", "on cont silence", short, nil, 123, []string{"error: the guest was not ready within 1s", "hint: .*"}},
+		{"it answers cont with garbage", "on cont garbage", "", nil, 122, []string{"error: QEMU is out of control: .* QMP protocol violated: .*"}},
+		{"its answer is cut", "on cont cut", "", nil, 122, []string{"error: QEMU is out of control: .* unexpected EOF"}},
+		{"it hangs up", "on cont close", "", nil, 122, []string{"error: QEMU is out of control: .*"}},
+		{"it is killed on cont", "on cont kill", "", nil, 122, []string{"error: QEMU was ended by signal 9 .*"}},
+		{"it refuses cont", "on cont error GenericError no way", "", nil, 122, []string{"error: start the guest: cont: no way"}},
+		{"it hangs up on a ready guest", h.ready + "; on stop close", "", func(_ *testing.T, v *test.VM) { v.WaitReady(); h.Mvm("pause", v.Name) }, 122, []string{"error: QEMU is out of control: .*"}},
+		{"it is killed", h.ready, "", kill(syscall.SIGKILL), 122, []string{"error: .*killed.*"}},
+		{"it is stopped", h.ready, short, func(t *testing.T, v *test.VM) { kill(syscall.SIGSTOP)(t, v); v.Signal(syscall.SIGTERM) }, 124, []string{"error: .*SIGKILL ended it", "hint: .*"}},
+		{"it floods events", h.ready + "; flood", "", stop("ready after"), 0, nil},
+		{"it will not quit", "agent silent; on quit error GenericError busy; sigterm ignore", "", stop("runs as process"), 0, nil},
+		{"its agent is silent", "agent silent", short, nil, 123, []string{"error: the guest was not ready within 1s", "hint: .*"}},
+		{"its agent talks garbage", "agent garbage", short, nil, 123, []string{"error: the guest was not ready within 1s", "hint: .*"}},
+		{"its agent floods", "agent flood", short, nil, 123, []string{"error: the guest was not ready within 1s", "hint: .*"}},
+	}
+	for i, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			name := fmt.Sprintf("fault%d", i)
+			v := h.start(t, name, tt.script, tt.more)
+			if tt.act != nil {
+				tt.act(t, v)
+			}
+			e := v.Wait()
+			checkEnd(t, e, tt.code, tt.want...)
+			h.nothingLeft(t, name)
+			if t.Failed() {
+				t.Logf("mvm said:\n%s", e.Stderr)
+			}
+		})
+	}
+}
