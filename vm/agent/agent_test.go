@@ -245,6 +245,32 @@ func TestGuestThatDoesNotReadBlocksNobodyForEver(t *testing.T) {
 	}
 }
 
+// A command may end, and the guest hang up, before the client has noticed that
+// its request was written.
+func TestCommandThatEndsWithTheChannelHasRun(t *testing.T) {
+	for range 200 {
+		c, g := pair(t)
+		g.hello()
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			if f, err := handoff.ReadFrame(g.conn); err != nil || f.Kind != handoff.KindExec {
+				t.Errorf("the guest got kind %d, %v; want a command", f.Kind, err)
+			}
+			g.send(handoff.KindExited, 1, handoff.Exited{Code: 127, Err: "nonsense: command not found"})
+			g.conn.Close()
+		}()
+		s, err := c.Start(t.Context(), handoff.Exec{Argv: []string{"nonsense"}})
+		<-over
+		if err != nil {
+			t.Fatalf("Start() = %v; want a session", err)
+		}
+		if e, err := s.Wait(t.Context()); err != nil || e.Code != 127 {
+			t.Fatalf("Wait() = %+v, %v; want code 127", e, err)
+		}
+	}
+}
+
 func TestCommandsAreLimitedInNumber(t *testing.T) {
 	c, g := pair(t)
 	g.hello()

@@ -60,11 +60,20 @@ func (c *Client) Start(ctx context.Context, e handoff.Exec) (*Session, error) {
 	if err == nil {
 		err = c.send(ctx, f)
 	}
-	if err != nil {
+	if err != nil && !s.ran() {
 		c.forget(s.id)
 		return nil, fmt.Errorf("exec in the guest: %w", err)
 	}
 	return s, nil
+}
+
+// ran reports whether the command has ended by itself. One that ends at once
+// can do so, and the channel with it, before the frame that starts it is known
+// to be written.
+func (s *Session) ran() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over && s.err == nil
 }
 
 // Stdout and Stderr return what the command writes. Reading is what lets the
