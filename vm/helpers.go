@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-multierror"
@@ -84,8 +85,8 @@ func (h *helpers) stop(ctx context.Context) error {
 		f.Close()
 	}
 	var wrong *multierror.Error
-	for i := len(h.running) - 1; i >= 0; i-- {
-		if err := h.running[i].Stop(ctx); err != nil {
+	for _, helper := range slices.Backward(h.running) {
+		if err := helper.Stop(ctx); err != nil {
 			wrong = multierror.Append(wrong, err)
 		}
 	}
