@@ -95,7 +95,7 @@ func TestStoreCommands(t *testing.T) {
 				`( +1 DIR/\S+\.erofs\n){0}[^?]* 2 false\n +2 nix-store\n` +
 				` +2 ok; its digest is recorded for the next time\n +2 ok\nnull\nnull\n` +
 				`status 101\n3\n1\n\[\]\n`,
-			`mvm: error: verify: 1 of 2 store disks are not sound\nmvm: hint: .*\n` +
+			`mvm: error: verify: 1 of 2 store disks not sound\nmvm: hint: .*\n` +
 				`mvm: would remove 2 store disks, .*\nmvm: removed 2 store disks, .*\n`,
 		}, {
 			"all ways to name a closure name the same", `
@@ -223,7 +223,7 @@ func TestStoreErrors(t *testing.T) {
 			`mvm: error: closure:\n  - "bad" is no store path name: .*\n  - "one" is not an absolute path\n` +
 				`  - /nix/store/0{32}-one is listed twice\n  - /nix/store/0{32}-one/bin lies inside a store path: .*\n  - /etc is not in the store .*`},
 		{"mvm store build --paths list --exclude $(list gone) " + dir, 1, `mvm: error: excluded paths: .*-gone is not in the closure`},
-		{"mvm store build --paths list -t xfs " + dir, 1, `mvm: error: store disk options: store disk type "xfs": want erofs, squashfs, ext4 or btrfs`},
+		{"mvm store build --paths list -t xfs " + dir, 2, `mvm: error: --type "xfs": want erofs, squashfs, ext4 or btrfs`},
 		{"mvm store build --paths list -t ext4 --compression lz4 " + dir, 1, `mvm: error: store disk options: compression "lz4": ext4 has none`},
 		{"mvm store build --paths list --compression zstd:high " + dir, 1, `mvm: error: store disk options: compression .*level "high" is not a number`},
 		{"mvm store build --paths list -o gone/out " + dir, 101, `mvm: error: open DIR/gone/\.out\.lock: no such file or directory`},

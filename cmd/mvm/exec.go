@@ -49,6 +49,9 @@ output are a terminal the command gets one too.`,
 			x := handoff.Exec{Argv: command, Dir: dir, Env: environ}
 			_, in := terminal(e.stdin)
 			_, out := terminal(e.stdout)
+			if tty && noTTY {
+				return usageError{errors.New("--tty and --no-tty: give one of them")}
+			}
 			if tty && !in {
 				return usageError{errors.New("--tty needs a terminal as standard input")}
 			}
@@ -60,7 +63,6 @@ output are a terminal the command gets one too.`,
 	cmd.Flags().BoolVarP(&noTTY, "no-tty", "T", false, "give it none")
 	cmd.Flags().StringVarP(&dir, "dir", "C", "", "the command's working directory (default /)")
 	cmd.Flags().StringArrayVarP(&environ, "env", "e", nil, "add NAME=VALUE to its environment")
-	cmd.MarkFlagsMutuallyExclusive("tty", "no-tty")
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,6 @@ func (s *source) register(cmd *cobra.Command) {
 	f.StringVarP(&s.typ, "type", "t", "", "erofs, squashfs, ext4 or btrfs (default erofs)")
 	f.StringVar(&s.compression, "compression", "", "compress inside the file system: lz4, zstd:3, none, …")
 	f.StringArrayVar(&s.flags, "mkfs-flag", nil, "a flag for mkfs.erofs or the squashfs tool")
-	cmd.MarkFlagsMutuallyExclusive("closure-info", "paths")
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions([]string{"erofs", "squashfs", "ext4", "btrfs"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -58,6 +58,8 @@ func (s *source) register(cmd *cobra.Command) {
 func (s *source) args(_ *cobra.Command, args []string) error {
 	named := s.closureInfo != "" || s.paths != ""
 	switch {
+	case s.closureInfo != "" && s.paths != "":
+		return errors.New("--closure-info and --paths: give one of them")
 	case named && len(args) > 0:
 		return errors.New("a NAME and --closure-info or --paths: give one of them")
 	case !named && len(args) != 1:
@@ -100,6 +102,9 @@ func (s *source) resolve(ctx context.Context, e env, cache *storedisk.Cache, arg
 	if cl, err = cl.Without(s.exclude...); err != nil {
 		return nil, o, err
 	}
+	if s.typ != "" && !slices.Contains(storedisk.Types, storedisk.Type(s.typ)) {
+		return nil, o, usageError{fmt.Errorf("--type %q: want erofs, squashfs, ext4 or btrfs", s.typ)}
+	}
 	if s.typ != "" {
 		o.Type, o.Compression, o.ErofsFlags, o.SquashfsFlags = storedisk.Type(s.typ), "", nil, nil
 	}
@@ -138,6 +143,19 @@ func (e env) cache(s *screen) (*storedisk.Cache, error) {
 	return &storedisk.Cache{Dir: dirs.Cache, Progress: newProgress(s, "store").disk}, nil
 }
 
+// maybeCache is the cache of this user or, for somebody without a home such as
+// the builder of a derivation, none: what does not keep images needs none.
+func (e env) maybeCache(s *screen) *storedisk.Cache {
+	cache, err := e.cache(s)
+	if err == nil {
+		err = os.MkdirAll(cache.Dir, 0o700)
+	}
+	if err != nil {
+		cache = &storedisk.Cache{Progress: newProgress(s, "store").disk}
+	}
+	return cache
+}
+
 func newStoreSize(e env) *cobra.Command {
 	var src source
 	var asJSON bool
@@ -150,11 +168,7 @@ func newStoreSize(e env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			screen := newScreen(e)
 			defer screen.close()
-			cache, err := e.cache(screen)
-			if err != nil {
-				return err
-			}
-			cl, _, err := src.resolve(cmd.Context(), e, cache, args)
+			cl, _, err := src.resolve(cmd.Context(), e, e.maybeCache(screen), args)
 			if err != nil {
 				return err
 			}

@@ -33,13 +33,10 @@ Nix derivation.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			screen := newScreen(e)
 			defer screen.close()
-			cache, err := e.cache(screen)
-			if err != nil && out == "" {
+			cache := e.maybeCache(screen)
+			if cache.Dir == "" && out == "" {
+				_, err := e.cache(screen)
 				return err
-			}
-			if cache == nil {
-				// Nothing of a cache is needed for a file of its own.
-				cache = &storedisk.Cache{Progress: newProgress(screen, "store").disk}
 			}
 			cl, o, err := src.resolve(cmd.Context(), e, cache, args)
 			if err != nil {
@@ -101,13 +98,7 @@ it was expanded.`,
 			}
 			screen := newScreen(e)
 			defer screen.close()
-			cache, err := e.cache(screen)
-			if err != nil {
-				return err
-			}
-			if err := os.MkdirAll(cache.Dir, 0o700); err != nil {
-				return err
-			}
+			cache := e.maybeCache(screen)
 			cl, o, err := src.resolve(cmd.Context(), e, cache, args)
 			if err != nil {
 				return err

@@ -116,7 +116,7 @@ is named and kept.`,
 			}
 			if err == nil && bad > 0 {
 				return &storedisk.HostError{
-					Op: "verify", Err: fmt.Errorf("%d of %d store disks are not sound", bad, len(list)),
+					Op: "verify", Err: fmt.Errorf("%d of %s not sound", bad, storeDisks(len(list))),
 					Hint: "remove them (mvm store rm DIGEST) and let them be made again; then look after the disk they lie on",
 				}
 			}
@@ -220,7 +220,7 @@ wants the image that it booted last, for as long as its state directory is there
 			if dryRun {
 				verb = "would remove"
 			}
-			say(e.stderr, "%s %d store disks, %s; %s are left", verb, len(r.Removed), storedisk.FormatBytes(r.Freed), storedisk.FormatBytes(r.Left))
+			say(e.stderr, "%s %s, %s; %s are left", verb, storeDisks(len(r.Removed)), storedisk.FormatBytes(r.Freed), storedisk.FormatBytes(r.Left))
 			return nil
 		},
 	}
@@ -247,4 +247,11 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("want a number of bytes, or one with K, M, G or T")
 	}
 	return n * unit, nil
+}
+
+func storeDisks(n int) string {
+	if n == 1 {
+		return "1 store disk"
+	}
+	return fmt.Sprintf("%d store disks", n)
 }
