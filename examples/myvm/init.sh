@@ -67,6 +67,8 @@ console=${console##* }
   exit) echo "null::once:/run/mvm/poweroff $status" ;;
   esac
   echo "null::ctrlaltdel:@busybox@/bin/poweroff"
-  echo "null::shutdown:@busybox@/bin/umount -a -r"
+  # The disks first: a volume under the store's overlay would otherwise be
+  # unmounted only in name, and never be marked clean.
+  echo "null::shutdown:@busybox@/bin/sh -c 'grep ^/dev/ /proc/mounts | while read -r d m rest; do mount -o remount,ro \$m; done; umount -a -r'"
 } >/etc/inittab
 exec init
