@@ -103,7 +103,7 @@ func (f *facts) reasonOf(e *control.Exit) {
 		e.Reason = control.ReadyTimeout
 		e.Detail = fmt.Sprintf("the guest was not ready within %v", f.timeout)
 		e.Hint = "look at the console for where it stopped, or raise readyTimeout"
-	case f.commandErr != nil:
+	case f.commandErr != nil && (f.qemuErr == nil || len(f.tried) > 0): // else QEMU took it along
 		e.Reason = control.GuestFailed
 		e.Detail = "guest: " + f.commandErr.Error()
 	case f.commandText != "":

@@ -51,6 +51,10 @@ func TestEveryEndHasItsReason(t *testing.T) {
 		{name: "mounts differ", f: facts{ready: true, mismatch: "/nix/store is not mounted", tried: []climbed{{rungQuit, nil}}}, want: control.GuestFailed, detail: "/nix/store is not mounted"},
 		{name: "the command is not found", f: facts{ready: true, commandText: "nonsense: command not found", reason: "guest-shutdown"}, want: control.GuestPoweroff, detail: "nonsense"},
 		{name: "the command is lost", f: facts{ready: true, commandErr: errors.New("sh: agent channel is closed"), reason: "guest-reset"}, want: control.GuestFailed, detail: "agent channel"},
+		{name: "the command is lost with QEMU", f: facts{ready: true, commandErr: errors.New("sh: agent channel is closed"), qemuErr: errors.New("QEMU was ended by signal 9")},
+			want: control.QEMUError, detail: "QEMU was ended by signal 9"},
+		{name: "the command is lost, and QEMU has to be killed", f: facts{ready: true, commandErr: errors.New("sh: agent channel is closed"), qemuErr: errors.New("QEMU was ended by signal 9"), tried: []climbed{{rungKill, nil}}},
+			want: control.GuestFailed, detail: "agent channel"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,7 +3,6 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -63,11 +62,6 @@ type watcher struct {
 	started chan error             // QEMU's answer to the order to let the guest run
 	closed  <-chan struct{}        // QEMU's monitor is
 	lost    <-chan time.Time       // and QEMU has not followed
-}
-
-type commandResult struct {
-	exited handoff.Exited
-	err    error
 }
 
 // watch starts QEMU and looks after it until it is gone.
@@ -255,41 +249,6 @@ func (w *watcher) agentGone() {
 		w.facts.agentErr = err
 		w.s.note("the guest's agent is not heard any more: %v", err)
 	}
-}
-
-func (w *watcher) runCommand(ctx context.Context) commandResult {
-	c := w.s.o.Command
-	session, err := w.s.Exec(ctx, c.Exec)
-	if err != nil {
-		return commandResult{err: err}
-	}
-	exited, err := session.Run(ctx, c.Stdin, c.Stdout, c.Stderr)
-	return commandResult{exited, err}
-}
-
-// commandEnded makes the command's status the guest's, and ends the guest.
-func (w *watcher) commandEnded(r commandResult) {
-	switch {
-	case w.facts.stopWhy != "":
-		return // it was stopped with the machine
-	case errors.Is(r.err, syscall.EPIPE):
-		// Whoever read its output has seen enough: what ends a command at home.
-		status := 128 + int(syscall.SIGPIPE)
-		w.facts.status, r.exited.Code = &status, status
-	case r.err != nil:
-		w.facts.commandErr = fmt.Errorf("%s: %w", w.s.o.Command.Argv[0], r.err)
-	default:
-		if w.facts.status == nil { // else the guest has the last word
-			w.facts.status = &r.exited.Code
-		}
-		w.facts.commandText = harmless([]byte(r.exited.Err))
-	}
-	if w.ladder != nil || w.facts.commandDone {
-		return
-	}
-	w.facts.commandDone = true
-	w.s.enter(control.Stopping, "the command ended with status %d", r.exited.Code)
-	w.climb(w.gentle())
 }
 
 // helperDied ends the machine: a guest whose share is gone hangs on it sooner or
