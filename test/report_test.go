@@ -67,7 +67,7 @@ mountPoint = "/data"
 	e := h.Start(define(t, h, "covered", "qemu.package = \""+fake+"\"\n"+machine)).Wait()
 	checkEnd(t, e, 120, "error: guest: "+differs)
 	lower := "lowerdir=/nix/.ro-store,upperdir=/nix/.rw-store/store,workdir=/nix/.rw-store/work"
-	both := differs + "\n  planned: overlay on /nix/store type overlay (" + lower + ")\n  mounted: over on /nix/store type tmpfs (rw,"
+	both := differs + "\n    planned: overlay on /nix/store type overlay (" + lower + ")\n    mounted: over on /nix/store type tmpfs (rw,"
 	for _, said := range []string{e.Stderr, h.Mvm("status", "covered").Stdout} {
 		if !strings.Contains(said, both) {
 			t.Errorf("mvm says\n%swant it to have\n%s", said, both)

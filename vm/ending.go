@@ -191,12 +191,14 @@ func failedHint(f *handoff.Failed) string {
 	return ""
 }
 
-// harmless is a guest's text without what a terminal would act on.
+// harmless is a guest's text without what a terminal would act on, and without
+// lines that could be taken for mvm's own: all but the first are indented.
 func harmless(b []byte) string {
-	return strings.Map(func(r rune) rune {
+	text := strings.Map(func(r rune) rune {
 		if r == '\n' {
 			return r
 		}
 		return printable(r)
 	}, strings.ToValidUTF8(string(b), "?"))
+	return strings.ReplaceAll(text, "\n", "\n  ")
 }

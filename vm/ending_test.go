@@ -27,6 +27,8 @@ func TestEveryEndHasItsReason(t *testing.T) {
 			want: control.GuestFailed, detail: "guest: mount erofs on /nix/store: structure needs cleaning", hint: "mvm store verify"},
 		{name: "and its words are made harmless", f: facts{failed: &handoff.Failed{Op: "mount \x1b[2J", Err: "x"}},
 			want: control.GuestFailed, detail: "guest: mount ?[2J: x"},
+		{name: "and cannot pass for mvm's", f: facts{failed: &handoff.Failed{Op: "mount", Err: "x\nmvm: hint: y"}},
+			want: control.GuestFailed, detail: "guest: mount: x\n  mvm: hint: y"},
 		{name: "mvm-init fails while it is stopped", f: facts{stopWhy: "^C", failed: &handoff.Failed{Op: "execute /init", Err: "no such file"}},
 			want: control.GuestFailed, detail: "execute /init", hint: "init in the definition"},
 		{name: "QEMU saw the panic", f: facts{ready: true, panicked: true, reason: "guest-panic"}, want: control.GuestPanic, detail: "kernel panic"},

@@ -42,8 +42,8 @@ func TestVerify(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("verify() changed (-want +got):\n%s", diff)
 	}
-	const both = "/data is read-only, but is to be writable\n  planned: " + data + "\n  mounted: /dev/vdc on /data type ext4 (ro,relatime)\n" +
-		"/src is not mounted\n  planned: " + src + "\n  mounted: nothing"
+	const both = "/data is read-only, but is to be writable\n    planned: " + data + "\n    mounted: /dev/vdc on /data type ext4 (ro,relatime)\n" +
+		"  /src is not mounted\n    planned: " + src + "\n    mounted: nothing"
 	if err == nil || err.Error() != both {
 		t.Errorf("verify() = %v; want %s", err, both)
 	}
