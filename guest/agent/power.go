@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +21,10 @@ const (
 
 	// termLimit is for the processes of a guest whose init is not known.
 	termLimit = 2 * time.Second
+
+	// handlerLimit is for an init that was executed a moment ago and listens
+	// to no signal yet.
+	handlerLimit = 5 * time.Second
 )
 
 // An initSystem is an init that goes down properly when it gets a signal.
@@ -36,11 +41,42 @@ func End(reboot bool) {
 		if reboot {
 			sig = known.reboot
 		}
-		if err := unix.Kill(1, sig); err == nil {
+		if awaitHandler(sig, handlerLimit) && unix.Kill(1, sig) == nil {
 			time.Sleep(initLimit)
 		}
 	}
 	now(reboot)
+}
+
+// awaitHandler waits until process 1 catches a signal, or has blocked it to take
+// it later. Until then the kernel drops the signal: process 1 is spared what it
+// does not ask for. Nothing tells when that changes, so it is looked at.
+func awaitHandler(sig syscall.Signal, limit time.Duration) bool {
+	const pause = 20 * time.Millisecond
+	for range limit / pause {
+		status, err := os.ReadFile("/proc/1/status")
+		if err != nil || hears(status, sig) {
+			return true
+		}
+		time.Sleep(pause)
+	}
+	return false
+}
+
+// hears reports whether a process with this proc_pid_status(5) blocks or catches
+// a signal.
+func hears(status []byte, sig syscall.Signal) bool {
+	for line := range bytes.Lines(status) {
+		name, mask, ok := bytes.Cut(line, []byte(":\t"))
+		if !ok || string(name) != "SigBlk" && string(name) != "SigCgt" {
+			continue
+		}
+		bits, err := strconv.ParseUint(string(bytes.TrimSpace(mask)), 16, 64)
+		if err == nil && bits&(1<<(sig-1)) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // recognise tells an init by its program and its command line.

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,5 +102,16 @@ func TestEnvironment(t *testing.T) {
 	got := environment([]string{"A=1", "HOME=/", "junk"}, defaultEnv, []string{"A=3", "B=x=y", "=z", "N=\x00"})
 	if want := "A=3 HOME=/root " + defaultEnv[0] + " USER=root B=x=y"; strings.Join(got, " ") != want {
 		t.Errorf("environment() = %q; want %q", got, want)
+	}
+}
+
+func TestHearsTellsWhatAProcessListensTo(t *testing.T) {
+	const status = "Name:\tinit\nSigQ:\t0/1\nSigBlk:\t0000000000000800\nSigIgn:\tffffffffffffffff\nSigCgt:\t0000002000000000\n"
+	for sig, want := range map[syscall.Signal]bool{
+		unix.SIGUSR2: true, 34 + 4: true, unix.SIGTERM: false, 34 + 5: false,
+	} {
+		if got := hears([]byte(status), sig); got != want {
+			t.Errorf("hears(%d) = %v; want %v", sig, got, want)
+		}
 	}
 }
