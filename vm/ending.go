@@ -114,7 +114,7 @@ func (f *facts) reasonOf(e *control.Exit) {
 		switch {
 		case f.killAsked:
 			e.Reason = control.Killed // and that was wanted
-		case forces(e.Rung) && f.ready:
+		case forces(e.Rung) && f.ready && f.reason != "guest-shutdown": // else it did, and mvm was faster
 			e.Reason = control.Killed
 			e.Detail = fmt.Sprintf("the guest did not power off when asked to; %s ended it", e.Rung)
 			e.Hint = "raise stopTimeout if it only needs longer"

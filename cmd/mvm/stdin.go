@@ -16,7 +16,10 @@ type interruptibleReader struct {
 	r    io.Reader
 	file *os.File // nil if r is not one
 	stop [2]int   // a pipe; its end wakes a Read
-	once sync.Once
+
+	mu      sync.Mutex
+	reading int // Reads that are under way
+	closed  bool
 }
 
 // interruptible wraps r. A nil r is at its end.
@@ -35,6 +38,10 @@ func (i *interruptibleReader) Read(p []byte) (int, error) {
 	if i.file == nil {
 		return i.r.Read(p)
 	}
+	if !i.enter() {
+		return 0, io.EOF
+	}
+	defer i.leave()
 	for {
 		fds := []unix.PollFd{
 			{Fd: int32(i.file.Fd()), Events: unix.POLLIN},
@@ -54,12 +61,39 @@ func (i *interruptibleReader) Read(p []byte) (int, error) {
 	}
 }
 
+func (i *interruptibleReader) enter() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return false
+	}
+	i.reading++
+	return true
+}
+
+func (i *interruptibleReader) leave() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.reading--
+	i.release()
+}
+
+// release closes what Reads wait on, when none does any more.
+func (i *interruptibleReader) release() {
+	if i.closed && i.reading == 0 {
+		unix.Close(i.stop[0])
+	}
+}
+
 // Close makes every Read return io.EOF from now on. It does not close the file.
 func (i *interruptibleReader) Close() error {
-	i.once.Do(func() {
-		if i.file != nil {
-			unix.Close(i.stop[1])
-		}
-	})
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed || i.file == nil {
+		return nil
+	}
+	i.closed = true
+	unix.Close(i.stop[1])
+	i.release()
 	return nil
 }
