@@ -107,6 +107,14 @@ type FindError struct {
 
 func (e *FindError) Error() string { return strconv.Quote(e.Name) + " " + e.Text }
 
+// CheckName returns a [*FindError] if name cannot be a machine's.
+func CheckName(name string) error {
+	if why := nameTrouble(name); why != "" {
+		return &FindError{name, "is neither a machine's name nor a file: " + why, "give a name, or a file with its extension"}
+	}
+	return nil
+}
+
 // Find returns the file with the definition of a machine. An arg with a slash
 // or a dot in it is the file itself, whether or not it exists; any other is a
 // machine's name, and the first of the directories that has NAME.toml or
@@ -117,8 +125,8 @@ func Find(arg string, dirs []string) (string, error) {
 			return arg, nil
 		}
 	}
-	if why := nameTrouble(arg); why != "" {
-		return "", &FindError{arg, "is neither a machine's name nor a file: " + why, "give a name, or a file with its extension"}
+	if err := CheckName(arg); err != nil {
+		return "", err
 	}
 	var looked string
 	for _, dir := range dirs {

@@ -139,6 +139,8 @@ func (e env) place(arg string) (state.Machine, error) {
 			return state.Machine{}, err
 		}
 		name = c.MachineName()
+	} else if err := vm.CheckName(arg); err != nil {
+		return state.Machine{}, err // it is to be part of paths
 	}
 	return dirs.Machine(name), nil
 }
