@@ -51,14 +51,21 @@ mountPoint = "/data"`)
 	}
 }
 
-// TestKilledSupervisorWithoutPs: the next run needs nobody to clean up for it.
+// TestKilledSupervisorWithoutPs: the next run needs nobody to clean up for it,
+// and the end before the crash is not taken for this one.
 func TestKilledSupervisorWithoutPs(t *testing.T) {
 	h := host(t)
 	definition := define(t, h, "killed", "")
+	if e := h.Start(definition, "--", "true").Wait(); e.Code != 0 {
+		t.Errorf("mvm run = %d; want 0", e.Code)
+	}
 	v := h.Start(definition)
 	v.Await("runs as process")
 	v.Signal(syscall.SIGKILL)
 	v.Wait()
+	if why := h.Mvm("why", "killed"); why.Stdout != "" || !strings.Contains(why.Stderr, "no end is recorded") {
+		t.Errorf("mvm why after a crash = %q; want an error that knows of no end:\n%s", why.Stdout, why.Stderr)
+	}
 	if e := h.Start(definition, "--", "true").Wait(); e.Code != 0 {
 		t.Errorf("mvm run after a crash = %d; want 0", e.Code)
 	}

@@ -95,6 +95,11 @@ func (s *supervisor) moveIn(undo *undoList) error {
 		return err
 	}
 	undo.add("remove the run-time directory", s.place.RemoveRuntime)
+	// What is said of the last end must not be said of this one, should this
+	// process be killed.
+	if err := os.Remove(s.place.LastExit()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	id, err := state.Self()
 	if err != nil {
 		return err

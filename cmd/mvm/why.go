@@ -88,7 +88,7 @@ func tail(text string, lines int) string {
 func readExit(place state.Machine) (*control.Exit, error) {
 	b, err := os.ReadFile(place.LastExit())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: has never ended here", place.Name)
+		return nil, fmt.Errorf("%s: no end is recorded: it has never run here, or its supervisor was killed", place.Name)
 	}
 	if err != nil {
 		return nil, err
