@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -137,7 +138,14 @@ func (c *limitConn) Close() error {
 	return c.Conn.Close()
 }
 
-// refused reports whether err means that no process listens at the socket.
+// refused reports whether err, of a request without an answer, means that no
+// process listens at the socket, or none that does any more: a supervisor that
+// ends hangs up on those who came too late.
 func refused(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)
+	for _, gone := range []error{os.ErrNotExist, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF} {
+		if errors.Is(err, gone) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,0 +1,165 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Measured machine can say what it uses. The server asks for it by "GET
+// /metrics"; one that cannot is described by its status alone.
+type Measured interface {
+	// Usage is what the machine uses now. It returns what it can find out
+	// before ctx ends.
+	Usage(ctx context.Context) Usage
+}
+
+// A Usage is what a machine uses of its host.
+type Usage struct {
+	Supervisor Process  // mvm itself
+	Goroutines int      // in it
+	QEMU       *Process // nil while there is none
+	Answers    bool     // QEMU answered on QMP
+	Balloon    int64    // bytes of memory the guest has now; 0 if nobody knows
+	Disks      []Disk
+}
+
+// A Process is what the kernel says of one.
+type Process struct {
+	CPU      time.Duration // user and system time of all its threads
+	Resident int64         // bytes
+	Threads  int
+	Files    int // open descriptors; -1 if they may not be counted
+}
+
+// A Disk is what QEMU counts for one.
+type Disk struct {
+	Name                      string // as in the guest's plan: "store", "volume0"
+	ReadBytes, WrittenBytes   int64
+	Reads, Writes, Flushes    int64
+	ReadTime, WriteTime       time.Duration
+	FailedReads, FailedWrites int64
+}
+
+// usageLimit is how long QEMU may take to be asked. A scraper waits 10 s.
+const usageLimit = 2 * time.Second
+
+func (h handler) metrics(w http.ResponseWriter, r *http.Request) {
+	var u Usage
+	if m, ok := h.m.(Measured); ok {
+		ctx, cancel := context.WithTimeout(r.Context(), usageLimit)
+		defer cancel()
+		u = m.Usage(ctx)
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = w.Write(Metrics(h.m.Status(), u))
+}
+
+// Metrics returns a machine's state and use in Prometheus's text format.
+func Metrics(s Status, u Usage) []byte {
+	m := &metrics{machine: s.Name}
+	m.gauge("mvm_info", "What the machine is; always 1.", 1, "accel", s.Accel, "kernel", s.Kernel)
+	m.family("mvm_state", "gauge", "The state that the machine is in is 1, every other 0.")
+	for _, state := range []State{Building, Starting, Booting, Ready, Stopping, Exited} {
+		m.sample("mvm_state", b2f(s.State == state), "state", string(state))
+	}
+	m.gauge("mvm_start_time_seconds", "When the machine was started, since the epoch.", float64(s.Started.UnixMilli())/1000)
+	if s.ReadyAfter > 0 {
+		m.gauge("mvm_ready_seconds", "How long the guest took from its start to being ready.", s.ReadyAfter.Seconds())
+	}
+	m.counter("mvm_restarts_total", "How often the machine was started again.", float64(s.Restarts))
+	m.gauge("mvm_vcpus", "Virtual processors of the guest.", float64(s.VCPU))
+	m.gauge("mvm_memory_bytes", "Memory that the guest was started with.", float64(int64(s.MemMiB)<<20))
+	if u.Balloon > 0 {
+		m.gauge("mvm_balloon_bytes", "Memory that the balloon leaves the guest.", float64(u.Balloon))
+	}
+	m.gauge("mvm_qmp_up", "Whether QEMU answered when it was asked for these numbers.", b2f(u.Answers))
+	m.process("mvm_supervisor", "mvm", &u.Supervisor)
+	m.gauge("mvm_supervisor_goroutines", "Goroutines of mvm.", float64(u.Goroutines))
+	if u.QEMU != nil {
+		m.process("mvm_qemu", "QEMU", u.QEMU)
+	}
+	m.disks(u.Disks)
+	return m.Bytes()
+}
+
+// metrics collects samples of one machine.
+type metrics struct {
+	bytes.Buffer
+	machine string
+}
+
+func (m *metrics) family(name, kind, help string) {
+	fmt.Fprintf(m, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+// sample adds a line. Labels are names and values in turn.
+func (m *metrics) sample(name string, value float64, labels ...string) {
+	fmt.Fprintf(m, "%s{machine=%s", name, quoteLabel(m.machine))
+	for i := 0; i+1 < len(labels); i += 2 {
+		fmt.Fprintf(m, ",%s=%s", labels[i], quoteLabel(labels[i+1]))
+	}
+	fmt.Fprintf(m, "} %s\n", strconv.FormatFloat(value, 'f', -1, 64))
+}
+
+func (m *metrics) gauge(name, help string, value float64, labels ...string) {
+	m.family(name, "gauge", help)
+	m.sample(name, value, labels...)
+}
+
+func (m *metrics) counter(name, help string, value float64) {
+	m.family(name, "counter", help)
+	m.sample(name, value)
+}
+
+func (m *metrics) process(prefix, who string, p *Process) {
+	m.counter(prefix+"_cpu_seconds_total", "Processor time that "+who+" has used.", p.CPU.Seconds())
+	m.gauge(prefix+"_resident_memory_bytes", "Memory of "+who+" that is in RAM.", float64(p.Resident))
+	m.gauge(prefix+"_threads", "Threads of "+who+".", float64(p.Threads))
+	if p.Files >= 0 {
+		m.gauge(prefix+"_open_fds", "Open descriptors of "+who+".", float64(p.Files))
+	}
+}
+
+func (m *metrics) disks(disks []Disk) {
+	if len(disks) == 0 {
+		return
+	}
+	for _, f := range []struct {
+		name, help string
+		value      func(*Disk) float64
+	}{
+		{"read_bytes", "Bytes that the guest has read.", func(d *Disk) float64 { return float64(d.ReadBytes) }},
+		{"written_bytes", "Bytes that the guest has written.", func(d *Disk) float64 { return float64(d.WrittenBytes) }},
+		{"reads", "Reads of the guest that were done.", func(d *Disk) float64 { return float64(d.Reads) }},
+		{"writes", "Writes of the guest that were done.", func(d *Disk) float64 { return float64(d.Writes) }},
+		{"flushes", "Flushes of the guest that were done.", func(d *Disk) float64 { return float64(d.Flushes) }},
+		{"read_seconds", "Time that reads have taken.", func(d *Disk) float64 { return d.ReadTime.Seconds() }},
+		{"write_seconds", "Time that writes have taken.", func(d *Disk) float64 { return d.WriteTime.Seconds() }},
+		{"failed_reads", "Reads that the host could not carry out.", func(d *Disk) float64 { return float64(d.FailedReads) }},
+		{"failed_writes", "Writes that the host could not carry out.", func(d *Disk) float64 { return float64(d.FailedWrites) }},
+	} {
+		name := "mvm_disk_" + f.name + "_total"
+		m.family(name, "counter", f.help)
+		for i := range disks {
+			m.sample(name, f.value(&disks[i]), "disk", disks[i].Name)
+		}
+	}
+}
+
+// quoteLabel is a label's value as the text format wants it.
+func quoteLabel(s string) string {
+	s = strings.ToValidUTF8(s, "?")
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"`
+}
+
+func b2f(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
