@@ -2,14 +2,17 @@ package test_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mvmrun/mvm/test"
 )
@@ -133,5 +136,68 @@ func TestFaultsOfQEMU(t *testing.T) {
 				t.Logf("mvm said:\n%s", e.Stderr)
 			}
 		})
+	}
+}
+
+// rounds is how often the slow faults are tried. scripts/faults raises it.
+var rounds = flag.Int("rounds", 3, "how often faults of real guests are tried")
+
+// TestStopAtRandomMoments: there is no moment of a real boot at which a stop
+// leaves anything behind.
+func TestStopAtRandomMoments(t *testing.T) {
+	h := host(t)
+	definition := define(t, h, "random", "")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for i := range *rounds {
+		after := time.Duration(r.Int64N(int64(4 * time.Second)))
+		v := h.Start(definition)
+		v.Await("store disk") // it is under way
+		time.Sleep(after)
+		v.Signal(syscall.SIGTERM)
+		if e := v.Wait(); e.Code != 0 || strings.Count(e.Stderr, "random: stopped\n") != 1 {
+			t.Errorf("round %d, SIGTERM after %v: mvm run = %d; want 0 and one word that it stopped:\n%s", i, after, e.Code, e.Stderr)
+		}
+		if _, err := os.Lstat(h.Dirs().Machine("random").Runtime); err == nil {
+			t.Errorf("round %d, SIGTERM after %v: the run-time directory is left", i, after)
+		}
+	}
+}
+
+// TestHungQEMU: a real QEMU that is stopped in its tracks is killed, and mvm says
+// what it took.
+func TestHungQEMU(t *testing.T) {
+	h := host(t)
+	v := h.Start(define(t, h, "hung", "stopTimeout = \"1s\""))
+	v.WaitReady()
+	if err := syscall.Kill(v.Status().QEMU, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if e := h.Mvm("status", "hung"); e.Code != 0 { // which does not ask QEMU
+		t.Errorf("mvm status = %d; want 0\n%s", e.Code, e.Stderr)
+	}
+	if up := metric(t, h, "hung", "mvm_qmp_up"); up != 0 {
+		t.Errorf("mvm_qmp_up = %v; want 0", up)
+	}
+	v.Signal(syscall.SIGTERM)
+	checkEnd(t, v.Wait(), 124, "error: .*SIGKILL ended it", "hint: raise stopTimeout.*")
+}
+
+// TestMetricsOfARealGuest: what it read is counted.
+func TestMetricsOfARealGuest(t *testing.T) {
+	h := host(t)
+	v := h.Start(define(t, h, "counted", ""))
+	v.WaitReady()
+	for _, m := range []string{
+		"mvm_qmp_up", "mvm_ready_seconds", "mvm_qemu_cpu_seconds_total", "mvm_qemu_resident_memory_bytes",
+		"mvm_disk_read_bytes_total", "mvm_supervisor_resident_memory_bytes",
+	} {
+		if got := metric(t, h, "counted", m); got <= 0 {
+			t.Errorf("%s = %v; want more than 0", m, got)
+		}
+	}
+	if e := v.Stop(); e.Code != 0 {
+		t.Errorf("mvm run = %d; want 0", e.Code)
 	}
 }
