@@ -145,7 +145,10 @@ func (n Nix) run(ctx context.Context, args ...string) ([]byte, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("%s: %w%s", op, err, said(stderr.String()))
+		return nil, &HostError{
+			Op: op, Err: fmt.Errorf("%w%s", err, said(stderr.String())),
+			Hint: "make sure that this user may use Nix and that the paths are valid, or give the closure as a closureInfo directory",
+		}
 	}
 	return stdout.Bytes(), nil
 }

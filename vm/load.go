@@ -25,6 +25,10 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Before it is opened: that would wait for a pipe's writer.
+	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
+		return nil, &FindError{path, "is not a file", "give the name of a definition or its file"}
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -46,13 +50,13 @@ func Parse(file string, text []byte) (*Config, error) {
 func parseDefinition(file, dir string, text []byte) (*Config, error) {
 	s := &source{file: file, dir: dir, text: text, sites: make(map[string]site)}
 	if len(text) > maxDefinition {
-		return nil, fmt.Errorf("%s: a definition has at most %d bytes", file, maxDefinition)
+		return nil, &FindError{file, fmt.Sprintf("has more than %d bytes, which no definition has", maxDefinition), "give the name of a definition or its file"}
 	}
 	var root map[string]any
 	var m *Mistake
 	switch ext := filepath.Ext(file); {
 	case ext != ".toml" && ext != ".json":
-		return nil, fmt.Errorf("%s: a definition's file name ends in .toml or .json", file)
+		return nil, &FindError{file, "is no definition: the name of one ends in .toml or .json", "rename it, if it is one"}
 	case !utf8.Valid(text):
 		m = s.syntax(invalidUTF8(text), "the file is not UTF-8", "")
 	case ext == ".toml":

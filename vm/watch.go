@@ -214,8 +214,10 @@ func (w *watcher) guestSays(ctx context.Context, ev agent.Event) {
 	case ev.Ready != nil && !w.facts.ready:
 		w.guestReady(ctx, ev.Ready)
 	case ev.Exit != nil:
+		if w.facts.status == nil { // a guest that says it again and again floods nobody
+			w.s.note("the guest's exit status is %d", ev.Exit.Status)
+		}
 		w.facts.status = &ev.Exit.Status
-		w.s.note("the guest's exit status is %d", ev.Exit.Status)
 	}
 }
 

@@ -38,7 +38,8 @@ digits differ from one call to the next.`,
 			}
 			dirs, err := e.dirs()
 			if err != nil {
-				return err
+				warn(e.stderr, "%v; the paths are those that root would have", err)
+				dirs = systemDirs
 			}
 			img, err := c.Resolve()
 			if err != nil {

@@ -81,11 +81,14 @@ func (e env) xdg(name, underHome string) string {
 	return ""
 }
 
+// systemDirs are root's.
+var systemDirs = state.Dirs{State: "/var/lib/mvm", Runtime: "/run/mvm", Cache: "/var/cache/mvm"}
+
 // dirs are where machines live: MVM_STATE_DIR, MVM_RUNTIME_DIR and
 // MVM_CACHE_DIR, or else the system's directories for root and the XDG ones for
 // everybody else.
 func (e env) dirs() (state.Dirs, error) {
-	d := state.Dirs{State: "/var/lib/mvm", Runtime: "/run/mvm", Cache: "/var/cache/mvm"}
+	d := systemDirs
 	if os.Getuid() != 0 {
 		d = state.Dirs{
 			State:   under(e.xdg("XDG_STATE_HOME", ".local/state")),

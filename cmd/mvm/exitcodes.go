@@ -46,8 +46,9 @@ const exitCodesHelp = `The exit status of mvm says what happened:
   102  the machine runs already
   103  the machine does not run
 
-run ends with the guest's own exit status, if it reported one
-(/run/mvm/poweroff STATUS, or the command after "--"), and else with
+run with a command ends with the command's status; with 128 and the signal if it
+was stopped before the command had ended. Otherwise run ends with the guest's own
+exit status, if it reported one (/run/mvm/poweroff STATUS), and else with
 
   120  the guest could not be booted, or ended before it was ready
   121  the guest's kernel panicked

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -110,6 +111,10 @@ func (e env) run(ctx context.Context, arg string, command []string, background b
 	if err != nil {
 		return err
 	}
+	if len(command) > 0 && exit.Status == nil && (exit.Reason == control.Stopped || exit.Reason == control.Killed) {
+		// The command was cut short, which must not look like a success.
+		return &endedError{exit: *exit, code: asks.status()}
+	}
 	return ended(*exit)
 }
 
@@ -125,6 +130,7 @@ func leaveStderr() {
 // asks turns signals and Ctrl-] into a request to stop, and the second one into
 // a request to hurry.
 type asks struct {
+	signal  atomic.Int32 // the first that came
 	cancel  context.CancelCauseFunc
 	hurry   chan struct{}
 	signals chan os.Signal
@@ -148,6 +154,7 @@ func newAsks(cancel context.CancelCauseFunc) *asks {
 		defer close(a.done)
 		for sig := range a.signals {
 			if n, ok := sig.(syscall.Signal); ok {
+				a.signal.CompareAndSwap(0, int32(n))
 				a.ask(unix.SignalName(n))
 			}
 		}
@@ -165,6 +172,15 @@ func (a *asks) ask(why string) {
 	case 2:
 		close(a.hurry)
 	}
+}
+
+// status is what a shell makes of a command that was cut short: 128 and the
+// signal that mvm got, or SIGTERM for a stop by other ways.
+func (a *asks) status() int {
+	if n := a.signal.Load(); n != 0 {
+		return 128 + int(n)
+	}
+	return 128 + int(syscall.SIGTERM)
 }
 
 func (a *asks) leave() { a.ask("Ctrl-]") }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -75,7 +76,7 @@ func tail(text string, lines int) string {
 	var b strings.Builder
 	for _, l := range all {
 		fmt.Fprintf(&b, "  %s\n", strings.Map(func(r rune) rune {
-			if r < ' ' && r != '\t' || r == 0x7f {
+			if r != '\t' && !strconv.IsPrint(r) {
 				return '?'
 			}
 			return r

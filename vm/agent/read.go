@@ -10,6 +10,11 @@ import (
 // maxText bounds a text that the guest sends to be shown to a person, in bytes.
 const maxText = 64 << 10
 
+const (
+	maxRelease = 65 // bytes of uname -r: __NEW_UTS_LEN
+	maxTimings = 16 // a guest has four
+)
+
 func (c *Client) read() {
 	defer c.wg.Done()
 	defer close(c.events)
@@ -45,6 +50,7 @@ func (c *Client) take(f handoff.Frame) error {
 		if err := f.Decode(ev.Hello); err != nil {
 			return err
 		}
+		ev.Hello.Kernel = ev.Hello.Kernel[:min(len(ev.Hello.Kernel), maxRelease)]
 		if v := ev.Hello.Version; v != handoff.Version {
 			return fmt.Errorf("%w: the guest speaks version %d, this mvm speaks %d", handoff.ErrProtocol, v, handoff.Version)
 		}
@@ -60,6 +66,9 @@ func (c *Client) take(f handoff.Frame) error {
 		ev.Ready = new(handoff.Ready)
 		if err := f.Decode(ev.Ready); err != nil {
 			return err
+		}
+		if len(ev.Ready.Timings) > maxTimings {
+			return fmt.Errorf("%w: %d timings", handoff.ErrProtocol, len(ev.Ready.Timings))
 		}
 	case handoff.KindExit:
 		ev.Exit = new(handoff.Exit)
