@@ -1,0 +1,39 @@
+package control
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestTheManualHasAllOfTheAPI compares docs/api.md with what the server serves.
+func TestTheManualHasAllOfTheAPI(t *testing.T) {
+	read := func(path string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	all := func(pattern, text string) []string {
+		var found []string
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			found = append(found, m[1])
+		}
+		slices.Sort(found)
+		return slices.Compact(found)
+	}
+	manual := read("../../docs/api.md")
+	served := all(`HandleFunc\("([A-Z]+ [a-z0-9/]+)"`, read("server.go"))
+	if diff := cmp.Diff(served, all("(?m)^\\| `([A-Z]+ [a-z0-9/]+)", manual)); diff != "" {
+		t.Errorf("docs/api.md documents other requests (-server +docs):\n%s", diff)
+	}
+	u := Usage{QEMU: &Process{}, Balloon: 1, Disks: []Disk{{}}}
+	given := all(`# TYPE (\S+)`, string(Metrics(Status{ReadyAfter: 1}, u)))
+	if diff := cmp.Diff(given, all("`(mvm_[a-z_]+)`", manual)); diff != "" {
+		t.Errorf("docs/api.md documents other metrics (-server +docs):\n%s", diff)
+	}
+}
