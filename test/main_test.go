@@ -64,17 +64,15 @@ func define(t *testing.T, h *test.Host, name, more string) string {
 		fmt.Sprintf("toplevel = %q\n%smem = 256\n%s", example(t), storeDir(t), more))
 }
 
-// example is the example guest's system path, or rather a link to it.
+// example is the example guest's system path. The link to it is in the checkout,
+// which some tests hide from the mvm that they run.
 func example(t *testing.T) string {
 	t.Helper()
-	link, err := filepath.Abs("../build/myvm")
+	path, err := os.Readlink("../build/myvm")
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(link); err != nil {
 		t.Fatalf("%v (run: make example)", err)
 	}
-	return link
+	return path
 }
 
 // busybox is the program in the example guest that is all its commands, as the
