@@ -55,7 +55,7 @@ func (c *checker) overlay(i int, wrong func(string, ...any) *Mistake) {
 	if len(c.found) > before {
 		return
 	}
-	for _, d := range strings.Split(lowers, ":") {
+	for d := range strings.SplitSeq(lowers, ":") {
 		c.exists(i, "the lower directory", d, wrong)
 	}
 	if hasUpper && hasWork {

@@ -15,7 +15,7 @@ import (
 func parseFstab(t *testing.T, text string) []fstabEntry {
 	t.Helper()
 	var entries []fstabEntry
-	for _, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}

@@ -239,12 +239,13 @@ func (u *unitWriter) dirs(m Mount) string {
 
 // mkdir is the command line of a service that makes directories.
 func mkdir(dirs ...string) string {
-	line := "/bin/mkdir -p -m 0755"
+	var line strings.Builder
+	line.WriteString("/bin/mkdir -p -m 0755")
 	for _, d := range dirs {
 		// In a command line systemd also expands variables.
-		line += " " + strings.ReplaceAll(unitWord(d), "$", "$$")
+		line.WriteString(" " + strings.ReplaceAll(unitWord(d), "$", "$$"))
 	}
-	return line
+	return line.String()
 }
 
 // unitValue writes a value that systemd takes as it is but for specifiers.

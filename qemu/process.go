@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -138,7 +139,7 @@ func (p *Process) launch(cmd *exec.Cmd, m *Machine, extra []*os.File) (err error
 	if err != nil {
 		return err
 	}
-	cmd.ExtraFiles = append(theirs[:len(theirs):len(theirs)], extra...)
+	cmd.ExtraFiles = append(slices.Clip(theirs), extra...)
 	if p.child, err = startChild(cmd); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 
 	"github.com/mvmrun/mvm/storedisk/erofs"
 )
@@ -93,7 +94,8 @@ func (j *job) mountPoints(stage string) (string, error) {
 	if err := os.Mkdir(stage, 0o755); err != nil {
 		return "", err
 	}
-	script := fmt.Sprintf("mount --make-rprivate / || exit %d\n", refused)
+	var script strings.Builder
+	script.WriteString(fmt.Sprintf("mount --make-rprivate / || exit %d\n", refused))
 	for _, name := range j.closure.Names {
 		from, to := j.closure.Path(name), stage+"/"+name
 		fi, err := os.Lstat(from)
@@ -115,8 +117,8 @@ func (j *job) mountPoints(stage string) (string, error) {
 			return "", err
 		}
 		if from != "" {
-			script += fmt.Sprintf("mount --bind %s %s || exit %d\n", shellQuote(from), shellQuote(to), refused)
+			script.WriteString(fmt.Sprintf("mount --bind %s %s || exit %d\n", shellQuote(from), shellQuote(to), refused))
 		}
 	}
-	return script + "exec", nil
+	return script.String() + "exec", nil
 }

@@ -40,6 +40,7 @@ type Image struct {
 // An Origin is a way in which [Cache.Build] came by an image.
 type Origin string
 
+// The origins.
 const (
 	Found   Origin = "found"   // it was in the cache
 	Built   Origin = "built"   // all of it was written

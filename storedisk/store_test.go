@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,8 +94,8 @@ func finish(t testing.TB, root string) {
 			}
 		}
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		touchLink(t, all[i], time.Unix(1, 0))
+	for _, a := range slices.Backward(all) {
+		touchLink(t, a, time.Unix(1, 0))
 	}
 }
 

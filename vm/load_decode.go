@@ -70,7 +70,7 @@ func (d *definitionDecoder) value(v any, key string, dst reflect.Value) {
 		}
 		return
 	}
-	if dv, ok := dst.Addr().Interface().(definitionValue); ok {
+	if dv, ok := reflect.TypeAssert[definitionValue](dst.Addr()); ok {
 		if err := dv.setDefinition(v); err != nil {
 			d.mistake(key, false, err.Error(), "")
 		}

@@ -33,7 +33,7 @@ func fuzzParse(f *testing.F, ext string) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		for _, c := range strings.Split(string(text), "\n== ") {
+		for c := range strings.SplitSeq(string(text), "\n== ") {
 			_, body, _ := strings.Cut(c, "\n")
 			body, name, _ := strings.Cut(body, "\n-- ")
 			if strings.HasPrefix(name, "bare"+ext) {

@@ -85,21 +85,22 @@ func (p *parser) nic(o option) error {
 	if err != nil {
 		return err
 	}
-	d := fmt.Sprintf("nic %d %s mac=%s", p.nics, b.first, o.get("mac"))
+	var d strings.Builder
+	d.WriteString(fmt.Sprintf("nic %d %s mac=%s", p.nics, b.first, o.get("mac")))
 	p.nics++
 	queues := b.get("queues")
 	if fds := b.get("fds"); fds != "" {
 		queues = fmt.Sprint(strings.Count(fds, ":") + 1)
 	}
 	if queues != "" && queues != "1" {
-		d += " queues=" + queues
+		d.WriteString(" queues=" + queues)
 	}
 	forwards := b.all("hostfwd")
 	slices.Sort(forwards)
 	for _, f := range append(forwards, b.all("guestfwd")...) {
-		d += " " + f
+		d.WriteString(" " + f)
 	}
-	p.add("%s", d)
+	p.add("%s", d.String())
 	return nil
 }
 
@@ -123,12 +124,13 @@ func (p *parser) virtiofs(o option) error {
 }
 
 func (p *parser) balloon(o option) error {
-	d := "balloon"
+	var d strings.Builder
+	d.WriteString("balloon")
 	for _, feature := range []string{"free-page-reporting", "deflate-on-oom"} {
 		if o.on(feature) {
-			d += " " + feature
+			d.WriteString(" " + feature)
 		}
 	}
-	p.add("%s", d)
+	p.add("%s", d.String())
 	return nil
 }
