@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -64,6 +65,21 @@ func (s *Spec) make() (*Device, error) {
 		return s.makeMacvtap()
 	}
 	return s.makeTap()
+}
+
+// claim finds a device that was just made, so that d can take it back, and
+// returns it with the owner whose mark it is to carry.
+func (s *Spec) claim(d *Device) (netlink.Link, owner, error) {
+	l, err := byName(s.Name)
+	if err != nil {
+		return nil, owner{}, err
+	}
+	if l == nil {
+		return nil, owner{}, fmt.Errorf("make %v: it has vanished", s)
+	}
+	d.index = l.Attrs().Index
+	o, err := self(s.Machine)
+	return l, o, err
 }
 
 // Files opens the device for one run of QEMU: a file for each queue, and as many

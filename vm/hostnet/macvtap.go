@@ -40,15 +40,7 @@ func (s *Spec) makeMacvtap() (*Device, error) {
 
 // setUpMacvtap makes a new macvtap what it should be.
 func (s *Spec) setUpMacvtap(d *Device) error {
-	l, err := byName(s.Name)
-	if err != nil {
-		return err
-	}
-	if l == nil {
-		return fmt.Errorf("make %v: it has vanished", s)
-	}
-	d.index = l.Attrs().Index
-	o, err := self(s.Machine)
+	l, o, err := s.claim(d)
 	if err != nil {
 		return err
 	}

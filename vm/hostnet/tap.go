@@ -49,15 +49,7 @@ func (s *Spec) makeTap() (*Device, error) {
 
 // setUpTap makes a new tap what it should be.
 func (s *Spec) setUpTap(d *Device) error {
-	l, err := byName(s.Name)
-	if err != nil {
-		return err
-	}
-	if l == nil {
-		return fmt.Errorf("make %v: it has vanished", s)
-	}
-	d.index = l.Attrs().Index
-	o, err := self(s.Machine)
+	l, o, err := s.claim(d)
 	if err != nil {
 		return err
 	}
