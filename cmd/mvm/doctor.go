@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/control"
 	"github.com/mvmrun/mvm/vm/state"
+	"github.com/mvmrun/mvm/vm/volume"
 )
 
 // A finding is one thing that doctor looked at.
@@ -128,10 +128,8 @@ func outcome(what, text string, err error, bad string) finding {
 }
 
 func tool(program, pkg, what string) finding {
-	for _, dir := range []string{"", "/usr/sbin/", "/sbin/", "/run/current-system/sw/bin/"} {
-		if path, err := exec.LookPath(dir + program); err == nil {
-			return finding{What: program, State: "ok", Text: path}
-		}
+	if path, err := volume.LookPath(program); err == nil {
+		return finding{What: program, State: "ok", Text: path}
 	}
 	return finding{What: program, State: "missing", Text: "it " + what, Hint: "install " + pkg}
 }

@@ -36,7 +36,7 @@ func format(s Spec) (func(context.Context, *os.File) error, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: no way to make a file system of type %q", op, s.FSType)
 	}
-	program, err := lookPath(tool.program)
+	program, err := LookPath(tool.program)
 	if err != nil {
 		return nil, &HostError{Op: op, Err: fmt.Errorf("%s is not installed", tool.program), Hint: "install " + tool.pkg}
 	}
@@ -55,9 +55,9 @@ func format(s Spec) (func(context.Context, *os.File) error, error) {
 	}, nil
 }
 
-// lookPath finds a program of mkfs's kind: PATH of an ordinary user often
+// LookPath finds a program of mkfs's kind: PATH of an ordinary user often
 // leaves out the directories where they are.
-func lookPath(name string) (string, error) {
+func LookPath(name string) (string, error) {
 	if p, err := exec.LookPath(name); err == nil {
 		return p, nil
 	}
