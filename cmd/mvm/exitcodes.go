@@ -8,14 +8,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mvmrun/mvm/qemu"
-	"github.com/mvmrun/mvm/storedisk"
 	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/control"
-	"github.com/mvmrun/mvm/vm/hostnet"
-	"github.com/mvmrun/mvm/vm/kmod"
-	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
-	"github.com/mvmrun/mvm/vm/volume"
 )
 
 // Exit codes. Those that a guest or a command in it may give lie below 100, as
@@ -124,9 +119,7 @@ func exitCode(err error) int {
 		return exitRunning
 	case errors.Is(err, control.ErrNotRunning):
 		return exitNotRunning
-	case has[*vm.HostError](err), has[*qemu.HostError](err), has[*storedisk.HostError](err),
-		has[*volume.HostError](err), has[*kmod.HostError](err), has[*sidecar.HostError](err),
-		has[*hostnet.HostError](err), has[*state.OwnerError](err):
+	case lacksSomething(err):
 		return exitHost
 	case has[*qemu.ExitError](err):
 		return exitQEMU
@@ -140,4 +133,15 @@ func exitCode(err error) int {
 func has[T error](err error) bool {
 	_, ok := errors.AsType[T](err)
 	return ok
+}
+
+// lacksSomething reports whether err says that the host does.
+func lacksSomething(err error) bool {
+	found := false
+	walk(err, func(err error) {
+		if _, ok := hostHint(err); ok {
+			found = true
+		}
+	})
+	return found
 }

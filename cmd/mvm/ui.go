@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-multierror"
@@ -50,60 +51,73 @@ func say(w io.Writer, format string, args ...any) {
 // hints collects the advice of every error in err's tree, each once.
 func hints(err error) []string {
 	var found []string
-	seen := make(map[string]bool)
-	var walk func(error)
-	walk = func(err error) {
-		if err == nil {
-			return
-		}
-		if h := hint(err); h != "" && !seen[h] {
-			seen[h] = true
+	walk(err, func(err error) {
+		if h := hint(err); h != "" && !slices.Contains(found, h) {
 			found = append(found, h)
 		}
-		switch e := err.(type) { //nolint:errorlint // this is the walk
-		case *multierror.Error:
-			for _, err := range e.Errors {
-				walk(err)
-			}
-		case interface{ Unwrap() []error }:
-			for _, err := range e.Unwrap() {
-				walk(err)
-			}
-		default:
-			walk(errors.Unwrap(err))
-		}
-	}
-	walk(err)
+	})
 	return found
+}
+
+// walk calls f for every error in err's tree.
+func walk(err error, f func(error)) {
+	if err == nil {
+		return
+	}
+	f(err)
+	switch e := err.(type) { //nolint:errorlint // this is the walk
+	case *multierror.Error:
+		for _, err := range e.Errors {
+			walk(err, f)
+		}
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			walk(err, f)
+		}
+	default:
+		walk(errors.Unwrap(err), f)
+	}
+}
+
+// hostHint is the advice of this very error if it says that the host lacks
+// something. Each package has a type of its own for that, since none of them
+// knows the others.
+func hostHint(err error) (hint string, ok bool) {
+	switch e := err.(type) { //nolint:errorlint // the caller walks the tree
+	case *vm.HostError:
+		return e.Hint, true
+	case *qemu.HostError:
+		return e.Hint, true
+	case *storedisk.HostError:
+		return e.Hint, true
+	case *volume.HostError:
+		return e.Hint, true
+	case *kmod.HostError:
+		return e.Hint, true
+	case *hostnet.HostError:
+		return e.Hint, true
+	case *sidecar.HostError:
+		return e.Hint, true
+	case *state.OwnerError:
+		return fmt.Sprintf("become that user, or have the directory given to you: chown -R %d %s", e.User, e.Dir), true
+	}
+	return "", false
 }
 
 // hint is the advice of this very error.
 func hint(err error) string {
+	if h, ok := hostHint(err); ok {
+		return h
+	}
 	switch e := err.(type) { //nolint:errorlint // the caller walks the tree
-	case *vm.HostError:
-		return e.Hint
-	case *qemu.HostError:
-		return e.Hint
-	case *storedisk.HostError:
-		return e.Hint
-	case *volume.HostError:
-		return e.Hint
-	case *kmod.HostError:
-		return e.Hint
 	case *qemu.ExitError:
 		return "mvm argv NAME --why shows which key of the definition caused each option"
-	case *hostnet.HostError:
-		return e.Hint
-	case *sidecar.HostError:
-		return e.Hint
 	case *vm.FindError:
 		return e.Hint
 	case *endedError:
 		return e.exit.Hint
 	case *state.RunningError:
 		return "mvm ps shows what runs; mvm stop ends it"
-	case *state.OwnerError:
-		return fmt.Sprintf("become that user, or have the directory given to you: chown -R %d %s", e.User, e.Dir)
 	}
 	if err == control.ErrNotRunning { //nolint:errorlint // the caller walks the tree
 		return "mvm ps shows what runs"
