@@ -112,7 +112,7 @@ mountPoint = "/data"`)
 			return p.show("mvm@shut-in", "NRestarts") == "1" && p.show("mvm@shut-in", "ActiveState") == "active"
 		})
 		out := p.must("journalctl", "-u", "mvm@shut-in", "-o", "cat")
-		for _, want := range []string{"Watchdog timeout", "mvm: shut-in: QEMU has not answered for 5s"} {
+		for _, want := range []string{"Watchdog timeout", "mvm: shut-in: QEMU has not answered for 2.5s"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("the journal does not say %q:\n%s", want, out)
 			}

@@ -80,8 +80,9 @@ func (n *notifier) attach(o *vm.Options) {
 	}
 	o.Asked = func() { n.send("STOPPING=1", n.extend(n.stop+forcePatience)) }
 	if n.watchdog > 0 {
-		// Half the time leaves room for one answer that is late.
-		o.PulseEvery, o.Pulse = n.watchdog/2, func() { n.send("WATCHDOG=1") }
+		// A question and its limit are a quarter each: a QEMU that falls silent
+		// is named in the log by half the time, well before the manager acts.
+		o.PulseEvery, o.Pulse = n.watchdog/4, func() { n.send("WATCHDOG=1") }
 	}
 }
 

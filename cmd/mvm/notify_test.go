@@ -53,8 +53,8 @@ func TestAManagerHearsOfALife(t *testing.T) {
 	var seen []string
 	o := vm.Options{Event: func(e control.Event) { seen = append(seen, e.Message) }}
 	n.attach(&o)
-	if o.PulseEvery != 1500*time.Millisecond {
-		t.Errorf("PulseEvery = %v; want half of the watchdog's time", o.PulseEvery)
+	if o.PulseEvery != 750*time.Millisecond {
+		t.Errorf("PulseEvery = %v; want a quarter of the watchdog's time", o.PulseEvery)
 	}
 	for _, step := range []struct {
 		do   func()
