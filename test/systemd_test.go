@@ -93,6 +93,7 @@ func TestSystemd(t *testing.T) {
 			}
 			definition := defineSystemd(t, h, name, way+fmt.Sprintf("init = [%q, \"an argument\"]", system+"/init")+`
 registerClosure = true
+credentialFiles.token = "`+secretFile(t, h)+`"
 writableStoreOverlay = "/nix/.rw-store"
 [[volumes]]
 image = "rw.img"
@@ -111,6 +112,7 @@ mountPoint = "/nix/.rw-store"`)
 			}
 			checkSum(t, v)
 			checkDatabase(t, v)
+			checkCredential(t, v)
 			added := strings.TrimSpace(v.Exec("nix-store", "--add", "/etc/issue"))
 			stopSystemd(t, v)
 			if needsRecovery(t, image) {
@@ -130,6 +132,44 @@ mountPoint = "/nix/.rw-store"`)
 				t.Error("the volume was not left in use without the drop-ins: they are not needed any more")
 			}
 		})
+	}
+}
+
+// secret is a credential with what no text has.
+const secret = "not for\x00everyone\xff\n"
+
+func secretFile(t *testing.T, h *test.Host) string {
+	t.Helper()
+	path := write(t, filepath.Join(h.Dir, "secret"), secret)
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// checkCredential checks that systemd has the credential and gives it to a service
+// that asks for it, and that the host's processes do not show it.
+func checkCredential(t *testing.T, v *test.VM) {
+	t.Helper()
+	if got := v.Exec("systemd-creds", "--system", "--no-legend", "list"); !strings.HasPrefix(got, "token ") {
+		t.Errorf("systemd-creds --system list = %q; want token", got)
+	}
+	v.Exec("sh", "-c", `cat >/run/systemd/system/taker.service <<.
+[Service]
+Type=oneshot
+LoadCredential=token
+ExecStart=/bin/sh -c "cp \$CREDENTIALS_DIRECTORY/token /run/taken"
+.
+systemctl daemon-reload && systemctl start taker.service`)
+	if got := v.Exec("cat", "/run/taken"); got != secret {
+		t.Errorf("a service's credential is %q; want %q", got, secret)
+	}
+	argv, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", v.Status().QEMU))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(argv), "everyone") || !strings.Contains(string(argv), "opt/io.systemd.credentials/token,file=/proc/self/fd/") {
+		t.Errorf("QEMU's command line does not name the credential by its descriptor, or shows it: %q", argv)
 	}
 }
 

@@ -14,7 +14,6 @@ var notYet = []struct {
 }{
 	{"hugepageMem", func(c *Config, _ int) bool { return c.HugepageMem }},
 	{"hotplugMem", func(c *Config, _ int) bool { return c.HotplugMem > 0 }},
-	{"credentialFiles", func(c *Config, _ int) bool { return len(c.CredentialFiles) > 0 }},
 	{"volumes[].imageType", func(c *Config, i int) bool { return c.Volumes[i].Format() != "raw" }},
 	{"forwardPorts[].from", func(c *Config, i int) bool { return c.ForwardPorts[i].Direction() == "guest" }},
 	{"forwardPorts[].host.address", func(c *Config, i int) bool { return isIPv6(c.ForwardPorts[i].Host.Address) }},
@@ -22,7 +21,6 @@ var notYet = []struct {
 	{"devices[]", func(*Config, int) bool { return true }},
 	{"vsock.cid", func(c *Config, _ int) bool { return c.VSock.CID != 0 }},
 	{"graphics.enable", func(c *Config, _ int) bool { return c.Graphics.Enable }},
-	{"qemu.pcieRootPorts", func(c *Config, _ int) bool { return len(c.QEMU.PCIERootPorts) > 0 }},
 	// microvm.nix's default is no wish for another program's socket.
 	{"socket", func(c *Config, _ int) bool { return c.Socket != "" && c.Socket != c.MachineName()+".sock" }},
 	{"user", func(c *Config, _ int) bool { return c.User != "" }},

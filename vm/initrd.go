@@ -83,5 +83,6 @@ func kmodMachine(m *qemu.Machine) kmod.Machine {
 		Balloon: m.Balloon,
 		VSock:   m.Vsock != nil,
 		RNG:     true,
+		FWCfg:   len(m.Credentials) > 0,
 	}
 }

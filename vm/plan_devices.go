@@ -2,8 +2,6 @@ package vm
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 
 	"github.com/mvmrun/mvm/qemu"
@@ -11,10 +9,7 @@ import (
 
 // extraDevices adds what most machines do not have.
 func (c *Config) extraDevices(m *qemu.Machine, host Host) error {
-	// Sorted, since a map has no order and a command line must.
-	for _, name := range slices.Sorted(maps.Keys(c.CredentialFiles)) {
-		m.Credentials = append(m.Credentials, qemu.Credential{Name: name, Path: c.Path(c.CredentialFiles[name])})
-	}
+	m.Credentials = c.credentials()
 	switch cid := c.VSock.CID; {
 	case cid == CIDAuto && host.CID == 0:
 		return fmt.Errorf("vsock.cid: no free address was picked")

@@ -218,7 +218,11 @@ func (s *supervisor) once(ctx context.Context, binary string, m qemu.Machine, pl
 	if err != nil {
 		return control.Exit{}, err
 	}
-	if err := nets.open(h.files); err != nil {
+	err = nets.open(h.files)
+	if err == nil {
+		err = s.c.openCredentials(h.files)
+	}
+	if err != nil {
 		return control.Exit{}, errors.Join(err, h.stop(ctx))
 	}
 	exit, err := s.watch(ctx, binary, m, plan, h)

@@ -75,7 +75,7 @@ units() {
 base() {
   local tree=$1 applet
   take "$tree" /usr/lib/systemd/systemd{,-journald,-shutdown,-modules-load,-sysctl,-fsck} \
-    /usr/bin/{systemctl,journalctl,systemd-tmpfiles,udevadm,kmod,mount,umount,findmnt} \
+    /usr/bin/{systemctl,journalctl,systemd-creds,systemd-tmpfiles,udevadm,kmod,mount,umount,findmnt} \
     /usr/sbin/{fsck,fsck.ext4,blkid} /usr/bin/busybox
   ln -s ../../bin/udevadm "$tree/usr/lib/systemd/systemd-udevd"
   for applet in modprobe insmod; do

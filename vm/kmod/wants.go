@@ -37,6 +37,7 @@ type Machine struct {
 	VSock    bool
 	Graphics bool
 	Disks    bool // virtio-blk
+	FWCfg    bool // what QEMU hands over by fw_cfg is to be seen
 }
 
 // ForMachine returns the modules that a guest needs before its own init can
@@ -62,6 +63,7 @@ func ForMachine(m Machine) []Want {
 		{m.Network, "virtio_net"},
 		{m.VSock, "vmw_vsock_virtio_transport"},
 		{m.Graphics, "virtio_gpu"},
+		{m.FWCfg, "qemu_fw_cfg"},
 		{true, "pvpanic_mmio"}, // which is also the driver of the one on ISA
 		{m.PCI, "pvpanic_pci"},
 		// The ACPI power button, for guests whose udev does not load it.
