@@ -54,6 +54,10 @@ func TestExec(t *testing.T) {
 	t.Run("megabytes there and back", func(t *testing.T) { execMegabytes(t, v) })
 	t.Run("a reader that leaves", func(t *testing.T) { execAndLeave(t, v) })
 	t.Run("many at once", func(t *testing.T) { execMany(t, v) })
+	t.Run("copies", func(t *testing.T) { copyFiles(t, h, v) })
+	t.Run("copies that fail", func(t *testing.T) { copyAndFail(t, h, v) })
+	t.Run("a copy that is interrupted", func(t *testing.T) { copyAndLeave(t, h, v) })
+	t.Run("users", func(t *testing.T) { execAsUser(t, h, v) })
 	if e := v.Stop(); e.Code != 0 {
 		t.Errorf("mvm run = %d; want 0", e.Code)
 	}

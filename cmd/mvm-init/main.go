@@ -3,8 +3,8 @@
 // package guest.
 //
 // It is several programs in one file, told apart by argv[0]: process 1, the
-// agent that process 1 starts, /run/mvm/poweroff, and two services of a guest
-// that boots through an initrd of its own.
+// agent that process 1 starts, /run/mvm/poweroff, the other end of "mvm cp", and
+// two services of a guest that boots through an initrd of its own.
 package main
 
 import (
@@ -30,6 +30,11 @@ func main() {
 		}
 	case name == filepath.Base(handoff.PoweroffPath):
 		poweroff(os.Args[1:])
+	case name == handoff.CopyProgram:
+		if err := agent.Copy(os.Args[1:], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	case name == handoff.InitrdService:
 		serve()
 	case name == handoff.EmergencyService:

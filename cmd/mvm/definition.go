@@ -174,3 +174,19 @@ func (e env) completeRunning(_ *cobra.Command, args []string, _ string) ([]strin
 	names, _ := dirs.Names()
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
+
+// completeCp offers the machines that run, with a colon, beside local files.
+func (e env) completeCp(_ *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	dirs, err := e.dirs()
+	if err != nil || len(args) > 1 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	if len(args) == 1 && parseEnd(args[0]).machine != "" || strings.ContainsAny(toComplete, "./") {
+		return nil, cobra.ShellCompDirectiveDefault // the other side is this host
+	}
+	names, _ := dirs.Names()
+	for i := range names {
+		names[i] += ":"
+	}
+	return names, cobra.ShellCompDirectiveNoSpace
+}

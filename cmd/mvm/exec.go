@@ -20,15 +20,15 @@ var errNoCommand = errors.New("no command after --")
 
 func newExec(e env) *cobra.Command {
 	var tty, noTTY bool
-	var dir string
+	var dir, user string
 	var environ []string
 	cmd := &cobra.Command{
 		Use:     "exec NAME [--] COMMAND [ARG...]",
 		GroupID: "life",
 		Short:   "Run a command in a machine",
-		Long: `Exec runs a command in a machine that is ready, as root, with mvm's own standard
-input, output and error, and ends with the command's status. When input and
-output are a terminal the command gets one too.`,
+		Long: `Exec runs a command in a machine that is ready, as root or as another user of the
+guest's /etc/passwd, with mvm's own standard input, output and error, and ends with
+the command's status. When input and output are a terminal the command gets one too.`,
 		Example: `  mvm exec myvm -- ls -l /nix/store
   mvm exec myvm sh
   tar c . | mvm exec myvm -- tar x -C /tmp`,
@@ -46,23 +46,63 @@ output are a terminal the command gets one too.`,
 			if len(command) == 0 {
 				return usageError{errNoCommand}
 			}
-			x := handoff.Exec{Argv: command, Dir: dir, Env: environ}
+			x := handoff.Exec{Argv: command, User: user, Dir: dir, Env: environ}
 			_, in := terminal(e.stdin)
-			_, out := terminal(e.stdout)
 			if tty && noTTY {
 				return usageError{errors.New("--tty and --no-tty: give one of them")}
 			}
 			if tty && !in {
 				return usageError{errors.New("--tty needs a terminal as standard input")}
 			}
-			return e.exec(cmd.Context(), control.NewClient(place.Name, place.Socket()), x, tty || in && out && !noTTY)
+			return e.exec(cmd.Context(), control.NewClient(place.Name, place.Socket()), x, tty || e.onTerminal() && !noTTY)
 		},
 	}
 	cmd.Flags().SetInterspersed(false) // the command's flags are its own
 	cmd.Flags().BoolVarP(&tty, "tty", "t", false, "give the command a terminal")
 	cmd.Flags().BoolVarP(&noTTY, "no-tty", "T", false, "give it none")
+	cmd.Flags().StringVarP(&user, "user", "u", "", "run it as this user, by name or number (default root)")
 	cmd.Flags().StringVarP(&dir, "dir", "C", "", "the command's working directory (default /)")
 	cmd.Flags().StringArrayVarP(&environ, "env", "e", nil, "add NAME=VALUE to its environment")
+	return cmd
+}
+
+// onTerminal reports whether a person is at both ends.
+func (e env) onTerminal() bool {
+	_, in := terminal(e.stdin)
+	_, out := terminal(e.stdout)
+	return in && out
+}
+
+func newShell(e env) *cobra.Command {
+	var user string
+	cmd := &cobra.Command{
+		Use:     "shell NAME [-- ARG...]",
+		GroupID: "life",
+		Short:   "Open a shell in a machine",
+		Long: `Shell runs the login shell of root, or of another user of the guest's /etc/passwd,
+in a machine that is ready: on a terminal if this is one, at home, with the
+arguments given. It asks for no password and ends with the shell's status. The
+terminal follows this one's size.`,
+		Example: `  mvm shell myvm
+  mvm shell --user alice myvm
+  mvm shell myvm -- -c 'echo $PATH'`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: e.completeRunning,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			place, err := e.place(args[0])
+			if err != nil {
+				return err
+			}
+			args = args[1:]
+			if len(args) > 0 && args[0] == "--" {
+				args = args[1:]
+			}
+			x := handoff.Exec{Argv: args, User: user, Login: true}
+			return e.exec(cmd.Context(), control.NewClient(place.Name, place.Socket()), x, e.onTerminal())
+		},
+	}
+	cmd.Flags().SetInterspersed(false) // the shell's flags are its own
+	cmd.Flags().StringVarP(&user, "user", "u", "", "whose shell, by name or number (default root)")
 	return cmd
 }
 

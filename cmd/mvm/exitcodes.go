@@ -52,8 +52,10 @@ exit status, if it reported one (/run/mvm/poweroff STATUS), and else with
   124  the guest was asked to power off, did not, and was forced
   125  a helper (virtiofsd, passt) ended while the guest ran
 
-exec ends with the command's own exit status, 126 or 127 if it could not be
-executed or was not found, and 125 if mvm could not ask.`
+exec and shell end with the command's own exit status, 126 or 127 if it could not
+be executed or was not found, and 125 if mvm could not ask. cp ends with 1 if
+something could not be copied, 125 if mvm could not ask, and 130 if it was
+interrupted.`
 
 func newExitCodes() *cobra.Command {
 	return &cobra.Command{

@@ -21,6 +21,7 @@ type command struct {
 	in      *os.File // what its standard input is written to
 	tty     *os.File // the terminal's other side, or nil; then in is the same
 	outputs []output
+	tidies  bool // it takes the end of its streams for the end, and tidies up
 
 	mu   sync.Mutex
 	pid  int  // of the process, and of its group
@@ -158,9 +159,16 @@ func (c *command) signal(number int) {
 	}
 }
 
+// tidyLimit is how long a command that tidies up may take.
+const tidyLimit = 5 * time.Second
+
 // abandon kills the command's process group and forgets what it had to say.
 func (c *command) abandon() {
-	c.signal(int(unix.SIGKILL))
+	if c.tidies {
+		time.AfterFunc(tidyLimit, func() { c.signal(int(unix.SIGKILL)) }) // nobody, once it has ended
+	} else {
+		c.signal(int(unix.SIGKILL))
+	}
 	c.window.close()
 	c.stdin.close()
 	for _, out := range c.outputs {

@@ -35,23 +35,34 @@ func codeOf(err error) int {
 
 // start starts a command. Nothing is left behind if it fails.
 func start(e handoff.Exec) (*command, error) {
-	if len(e.Argv) == 0 || e.Argv[0] == "" {
+	if !e.Login && (len(e.Argv) == 0 || e.Argv[0] == "") {
 		return nil, errors.New("no command given")
+	}
+	u, err := userOf(e)
+	if err != nil {
+		return nil, err
 	}
 	dir := e.Dir
 	if dir == "" {
-		dir = "/"
+		dir = u.dir(e.Login)
 	}
 	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
 		return nil, fmt.Errorf("%s is not a directory", dir)
 	}
-	env := environment(os.Environ(), defaultEnv, e.Env)
-	path, err := lookUp(e.Argv[0], env)
+	env := environment(os.Environ(), defaultEnv, u.environ(), e.Env)
+	argv, name := e.Argv, ""
+	if e.Login {
+		name = u.shell
+		argv = append([]string{"-" + filepath.Base(name)}, argv...)
+	} else {
+		name = argv[0]
+	}
+	path, err := lookUp(name, env)
 	if err != nil {
 		return nil, err
 	}
 
-	c := &command{stdin: newInput(), window: newWindow()}
+	c := &command{stdin: newInput(), window: newWindow(), tidies: name == handoff.CopyProgram}
 	var theirs []*os.File // standard input, output and error of the command
 	if e.TTY != nil {
 		theirs, err = c.openTTY(*e.TTY)
@@ -62,15 +73,18 @@ func start(e handoff.Exec) (*command, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.TTY != nil && u.cred != nil { // or the user could not open it by its name
+		_ = theirs[0].Chown(int(u.cred.Uid), -1)
+	}
 	fds := make([]uintptr, len(theirs))
 	for i, f := range theirs {
 		fds[i] = f.Fd() // which makes it block, as a program expects
 	}
-	c.pid, err = syscall.ForkExec(path, e.Argv, &syscall.ProcAttr{
+	c.pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{
 		Dir:   dir,
 		Env:   env,
 		Files: fds,
-		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: e.TTY != nil, Ctty: 0},
+		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: e.TTY != nil, Ctty: 0, Credential: u.cred},
 	})
 	if err != nil {
 		c.in.Close()
@@ -143,6 +157,9 @@ func environment(lists ...[]string) []string {
 
 // lookUp finds a program as a shell does: by PATH, unless it has a slash.
 func lookUp(name string, env []string) (string, error) {
+	if name == handoff.CopyProgram {
+		return "/proc/self/exe", nil // whose file exists no more
+	}
 	if strings.Contains(name, "/") {
 		return name, nil
 	}

@@ -40,16 +40,28 @@ type Poweroff struct {
 // Exec starts a command in the guest.
 type Exec struct {
 	// Argv is the command; a name without a slash is looked up in the PATH of
-	// Env or else of the agent.
+	// Env or else of the agent. [CopyProgram] is the agent's own.
 	Argv []string `json:"argv"`
+	// User is who runs the command: a name or a number of the guest's
+	// /etc/passwd. Empty means root.
+	User string `json:"user,omitempty"`
+	// Login asks for the user's shell as after a login, at home; Argv is then
+	// given to it as arguments.
+	Login bool `json:"login,omitempty"`
 	// Env is added to the agent's environment, as NAME=VALUE.
 	Env []string `json:"env,omitempty"`
-	// Dir is the working directory. Empty means /.
+	// Dir is the working directory. Empty means /, or home for a login.
 	Dir string `json:"dir,omitempty"`
 	// TTY asks for a pseudo terminal of this size; standard error then comes
 	// with standard output.
 	TTY *Size `json:"tty,omitempty"`
 }
+
+// CopyProgram is a command that the agent carries out by itself, in a process of
+// its own: "send PATH" writes what is at PATH on standard output, "receive
+// TARGET NAME" makes at TARGET, as package cargo does, what comes on standard
+// input.
+const CopyProgram = "mvm-copy"
 
 // Size is a terminal's size in characters.
 type Size struct {

@@ -36,7 +36,7 @@ type stream struct {
 
 // Start runs a command in the guest.
 func (c *Client) Start(ctx context.Context, e handoff.Exec) (*Session, error) {
-	if len(e.Argv) == 0 {
+	if len(e.Argv) == 0 && !e.Login {
 		return nil, errors.New("no command to run")
 	}
 	s := &Session{c: c, window: handoff.Window, exited: make(chan struct{})}
