@@ -205,7 +205,7 @@ func serve(t *testing.T, socket, dir string) {
 	if _, err := os.Stat(server); err != nil {
 		t.Skipf("%v: install a qemu-system-common of Debian 12 to run this", err)
 	}
-	c, err := startChild(exec.Command(server, "--socket-path="+socket, "-o", "source="+dir, "-o", "sandbox=chroot"))
+	c, err := startChild(exec.Command(server, "--socket-path="+socket, "-o", "source="+dir, "-o", "sandbox=chroot"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,6 +94,15 @@ func (b *builder) fd(name string) string {
 // inherits reports whether name is a file that QEMU gets from Start.
 func (b *builder) inherits(name string) bool { return name != "" && !b.Standalone }
 
+// path returns where QEMU opens a file that it reads once: at path, or anew by
+// the descriptor of the inherited file.
+func (b *builder) path(path, file string) string {
+	if b.inherits(file) {
+		return "/proc/self/fd/" + b.fd(file)
+	}
+	return path
+}
+
 // fds returns the descriptors of the named files as QEMU lists them.
 func (b *builder) fds(names []string) string {
 	nums := make([]string, len(names))
@@ -270,11 +279,15 @@ func (m *Machine) backend(id, size string) *option {
 }
 
 func (b *builder) boot() {
-	if b.Kernel != "" {
-		b.add("kernel", "-kernel", b.Kernel)
-	}
-	if b.Initrd != "" {
-		b.add("initrdPath", "-initrd", b.Initrd)
+	for _, f := range []struct{ why, flag, path, file string }{
+		{"kernel", "-kernel", b.Kernel, b.KernelFile}, {"initrdPath", "-initrd", b.Initrd, b.InitrdFile},
+	} {
+		switch {
+		case b.inherits(f.file):
+			b.add(f.why+": "+f.path, f.flag, b.path(f.path, f.file))
+		case f.path != "":
+			b.add(f.why, f.flag, f.path)
+		}
 	}
 	if b.Append != "" {
 		b.add("kernelParams", "-append", b.Append)

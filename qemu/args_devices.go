@@ -45,12 +45,8 @@ func (b *builder) firmware() {
 		b.addOpt("machineId", "-smbios", newOption("").set("type", "1").set("uuid", b.UUID))
 	}
 	for _, c := range b.Credentials {
-		path := c.Path
-		if b.inherits(c.File) {
-			path = "/proc/self/fd/" + b.fd(c.File)
-		}
 		b.addOpt("credentialFiles."+c.Name, "-fw_cfg", newOption("").
-			set("name", credentialPrefix+c.Name).set("file", path))
+			set("name", credentialPrefix+c.Name).set("file", b.path(c.Path, c.File)))
 	}
 }
 
@@ -90,9 +86,10 @@ func (b *builder) blockdev(w string, d *Drive) *option {
 	}
 	if b.inherits(d.File) {
 		// A set, since QEMU would open a path in /proc anew and need the
-		// permission to.
+		// permission to. What it calls opaque is for people: QMP's
+		// query-fdsets shows it.
 		set := b.fd(d.File)
-		b.addOpt(w, "-add-fd", newOption("").set("fd", set).set("set", set))
+		b.addOpt(w, "-add-fd", newOption("").set("fd", set).set("set", set).maybe("opaque", d.Path))
 		path = "/dev/fdset/" + set
 	}
 	return o.set("file.driver", driver).set("file.filename", path).set("file.aio", or(d.AIO, "threads"))

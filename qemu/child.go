@@ -9,6 +9,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // lingering is how long after QEMU's end its pipes may stay open. They close
@@ -23,8 +25,10 @@ type child struct {
 	done chan struct{} // closed when it has been reaped
 }
 
-// startChild starts cmd. Its files are the caller's to close afterwards.
-func startChild(cmd *exec.Cmd) (*child, error) {
+// startChild starts cmd. Its files are the caller's to close afterwards. If
+// prepare is not nil it runs first, on a thread from which the program inherits
+// whatever prepare changes, and on which nothing else will ever run.
+func startChild(cmd *exec.Cmd, prepare func() error) (*child, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
 	}
@@ -33,24 +37,46 @@ func startChild(cmd *exec.Cmd) (*child, error) {
 	cmd.WaitDelay = lingering
 	c := &child{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
-	go func() {
-		// The kernel sends the parent-death signal when the thread ends
-		// that made the child (go.dev/issue/27505), so this thread lives
-		// as long as the child does.
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			// The state has all there is to know; an error of Wait says
-			// the same, or that a pipe was held open.
-			_ = cmd.Wait()
-			close(c.done)
-		}
-	}()
+	go c.run(prepare, started)
 	if err := <-started; err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// run starts the program and ends when it has been reaped. The kernel sends the
+// parent-death signal when the thread ends that made the child
+// (go.dev/issue/27505), so this thread lives as long as the child does. It is
+// never unlocked, and so ends with this goroutine.
+func (c *child) run(prepare func() error, started chan<- error) {
+	runtime.LockOSThread()
+	if prepare != nil && unix.Gettid() == unix.Getpid() {
+		// The main thread stands for the whole process in /proc and cannot
+		// be ended: leave it alone, and keep it so that the next goroutine
+		// cannot be on it, either.
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			c.run(prepare, started)
+		}()
+		<-over
+		runtime.UnlockOSThread()
+		return
+	}
+	if prepare != nil {
+		if err := prepare(); err != nil {
+			started <- err
+			return
+		}
+	}
+	err := c.cmd.Start()
+	started <- err
+	if err == nil {
+		// The state has all there is to know; an error of Wait says the same,
+		// or that a pipe was held open.
+		_ = c.cmd.Wait()
+		close(c.done)
+	}
 }
 
 // kill ends the child and waits for it.

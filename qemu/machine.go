@@ -73,6 +73,11 @@ type Machine struct {
 	// it should hold KernelParams. Initrd and Append may be empty.
 	Kernel, Initrd, Append string
 
+	// KernelFile and InitrdFile name inherited files to read instead, which
+	// QEMU's user must be allowed to open anew; see [Machine.Files]. Kernel
+	// and Initrd are then for people.
+	KernelFile, InitrdFile string
+
 	// Drives are disks, in the order in which the guest names them.
 	Drives []Drive
 

@@ -104,7 +104,7 @@ func Probe(ctx context.Context, binary string) (Capabilities, error) {
 		path, "-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S",
 		"-chardev", newOption("socket").set("id", "qmp").num("fd", fdQMP).String(), "-mon", "chardev=qmp,mode=control",
 	}, Stdout: p.stderr, Stderr: p.stderr}
-	if err := p.launch(cmd, &Machine{}, nil); err != nil {
+	if err := p.launch(cmd, &Machine{}, nil, nil); err != nil {
 		return Capabilities{}, launchError(path, err)
 	}
 	defer p.Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mvmrun/mvm/qemu/internal/qmpconn"
 )
@@ -35,7 +38,8 @@ type StartOptions struct {
 	// them, whatever happens.
 	Files map[string]*os.File
 
-	// Credential is the user that QEMU runs as. Nil means this process's own.
+	// Credential is the user that QEMU runs as from its first instruction on.
+	// Nil means this process's own.
 	Credential *syscall.Credential
 
 	// StderrLimit is how many bytes of QEMU's messages are kept, the last
@@ -68,7 +72,8 @@ type Ending struct {
 
 // Start starts QEMU with the machine's CPUs stopped and returns when it answers
 // on QMP; call [QMP.Cont] to let the guest run. If ctx ends first, or QEMU does,
-// nothing is left of it. The error is a [HostError] when something is known to
+// nothing is left of it. QEMU can gain no privileges, has the capabilities of
+// [Machine.Privileges] and leaves no core. The error is a [HostError] when something is known to
 // be amiss with this host, and wraps an [ExitError] when QEMU itself gave up.
 func Start(ctx context.Context, m Machine, o StartOptions) (*Process, error) {
 	defer func() {
@@ -96,7 +101,11 @@ func Start(ctx context.Context, m Machine, o StartOptions) (*Process, error) {
 		Dir: o.Dir, Env: o.Env, Stdout: p.stderr, Stderr: p.stderr,
 		SysProcAttr: &syscall.SysProcAttr{Credential: o.Credential},
 	}
-	if err := p.launch(cmd, &m, extra); err != nil {
+	prepare, err := m.confinement(cmd.SysProcAttr)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.launch(cmd, &m, extra, prepare); err != nil {
 		return nil, launchError(path, err)
 	}
 	if err := p.greet(ctx); err != nil {
@@ -107,7 +116,7 @@ func Start(ctx context.Context, m Machine, o StartOptions) (*Process, error) {
 }
 
 // launch makes the channels and starts QEMU with its ends of them.
-func (p *Process) launch(cmd *exec.Cmd, m *Machine, extra []*os.File) (err error) {
+func (p *Process) launch(cmd *exec.Cmd, m *Machine, extra []*os.File, prepare func() error) (err error) {
 	var ours []io.Closer
 	var theirs []*os.File
 	defer func() {
@@ -139,10 +148,17 @@ func (p *Process) launch(cmd *exec.Cmd, m *Machine, extra []*os.File) (err error
 	if err != nil {
 		return err
 	}
+	// What this process was itself given by its parent and never used is not
+	// QEMU's, either. Linux 5.11 is the first to know this; Go's own files
+	// are closed anyway.
+	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	cmd.ExtraFiles = append(slices.Clip(theirs), extra...)
-	if p.child, err = startChild(cmd); err != nil {
+	if p.child, err = startChild(cmd, prepare); err != nil {
 		return err
 	}
+	// A core has the guest's memory in it. The guest does not run yet, and a
+	// QEMU that has ended needs no limit.
+	_ = unix.Prlimit(p.PID(), unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
 	p.qmp = &QMP{conn: qmpconn.New(monitor, p.note)}
 	go p.wait()
 	return nil

@@ -130,7 +130,8 @@ type Config struct {
 	// none: mvm itself needs none.
 	Socket string `json:"socket,omitempty"`
 
-	// User is the user that QEMU runs as when mvm is started as root.
+	// User is the user that QEMU runs as when mvm is started as root. Empty
+	// means root, without any of root's capabilities.
 	User string `json:"user,omitempty"`
 
 	// PreStart is a shell script to run before QEMU starts.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/mvmrun/mvm/qemu"
@@ -19,12 +20,19 @@ const (
 	hangUpGrace = time.Second
 )
 
+// A program is QEMU as it is to be started.
+type program struct {
+	binary  string
+	machine qemu.Machine
+	cred    *syscall.Credential // nil for this process's own user
+}
+
 // launch starts QEMU. The exit is for one that starts and is of no use; the error
 // is for a host that cannot start one.
-func (s *supervisor) launch(ctx context.Context, binary string, m qemu.Machine, h *helpers) (*qemu.Process, *control.Exit, error) {
-	o := qemu.StartOptions{Binary: binary, Dir: "/", Files: h.files}
+func (s *supervisor) launch(ctx context.Context, p program, h *helpers) (*qemu.Process, *control.Exit, error) {
+	o := qemu.StartOptions{Binary: p.binary, Dir: "/", Files: h.files, Credential: p.cred}
 	if s.c.NamesProcess() {
-		o.Argv0 = "microvm@" + m.Name
+		o.Argv0 = "microvm@" + p.machine.Name
 	}
 	limit := greetLimit
 	if ready := s.c.ReadyLimit(); ready > 0 {
@@ -33,7 +41,7 @@ func (s *supervisor) launch(ctx context.Context, binary string, m qemu.Machine, 
 	silent := fmt.Errorf("no answer on QMP within %v", limit)
 	limited, cancel := context.WithTimeoutCause(ctx, limit, silent)
 	defer cancel()
-	proc, err := qemu.Start(limited, m, o)
+	proc, err := qemu.Start(limited, p.machine, o)
 	var (
 		host   *qemu.HostError
 		ending *qemu.ExitError

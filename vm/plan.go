@@ -92,7 +92,9 @@ func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
 		HugePages:     c.HugepageMem,
 		TSCKHz:        host.TSCKHz,
 		Kernel:        img.Kernel,
+		KernelFile:    kernelFile,
 		Initrd:        host.Place.Initrd(),
+		InitrdFile:    initrdFile,
 		Console:       c.HasSerialConsole(),
 		Agent:         handoff.PortName,
 		Balloon:       c.Balloon,
@@ -159,15 +161,17 @@ func (c *Config) drives(host Host) []qemu.Drive {
 	var drives []qemu.Drive
 	if c.HasStoreDisk() {
 		drives = append(drives, qemu.Drive{
-			ID: "store", Path: host.Place.StoreDisk(), AIO: host.AIO,
+			ID: "store", Path: host.Place.StoreDisk(), File: diskFile("store"), AIO: host.AIO,
 			Serial: mounts.StoreSerial, Why: "storeOnDisk",
 		})
 	}
 	for i := range c.Volumes {
 		v := &c.Volumes[i]
+		id := fmt.Sprintf("volume%d", i)
 		drives = append(drives, qemu.Drive{
-			ID:       fmt.Sprintf("volume%d", i),
+			ID:       id,
 			Path:     v.path(host.Place),
+			File:     diskFile(id),
 			Writable: !v.ReadOnly,
 			Format:   v.Format(),
 			AIO:      host.AIO,

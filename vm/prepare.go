@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/hashicorp/go-multierror"
 
@@ -19,8 +21,9 @@ import (
 )
 
 // volumes makes the images that are to be made and are not there, or are too
-// small, and checks that the others are there.
-func (s *supervisor) volumes(ctx context.Context) error {
+// small, and checks that the others are there. What is made belongs to QEMU's
+// user.
+func (s *supervisor) volumes(ctx context.Context, cred *syscall.Credential) error {
 	var wrong *multierror.Error
 	for i := range s.c.Volumes {
 		v := &s.c.Volumes[i]
@@ -38,6 +41,11 @@ func (s *supervisor) volumes(ctx context.Context) error {
 		case err != nil:
 			wrong = multierror.Append(wrong, fmt.Errorf("volumes[%d]: %w", i, err))
 		case done == volume.Made:
+			if cred != nil {
+				if err := os.Chown(spec.Path, int(cred.Uid), int(cred.Gid)); err != nil {
+					wrong = multierror.Append(wrong, fmt.Errorf("volumes[%d]: %w", i, err))
+				}
+			}
 			s.note("made the volume %s (%s, %d MiB)", spec.Path, spec.FSType, spec.MiB)
 		case done == volume.Grown:
 			s.note("the volume %s has %d MiB now; the file system on it is for the guest to grow", spec.Path, spec.MiB)

@@ -159,11 +159,18 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	}
 
 	s.enter(control.Starting, "store disk %s", diskMessage(disk))
-	if err := s.volumes(ctx); err != nil {
-		return none, err
-	}
 	host, why, err := DetectHost(ctx, s.c, s.place)
 	if err != nil {
+		return none, err
+	}
+	cred, note, err := s.c.credential(host.Accel)
+	if err != nil {
+		return none, err
+	}
+	if note != "" {
+		s.note("%s", note)
+	}
+	if err := s.volumes(ctx, cred); err != nil {
 		return none, err
 	}
 	if host.Accel == qemu.TCG {
@@ -202,7 +209,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	}()
 	restarts := newRestarter(s.c)
 	for {
-		exit, err := s.once(ctx, binary, machine, plan, host, nets)
+		exit, err := s.once(ctx, program{binary, machine, cred}, plan, host, nets)
 		if err != nil || s.o.Command != nil || ctx.Err() != nil || !restarts.again(&exit, time.Now()) {
 			return exit, err
 		}
@@ -213,7 +220,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 
 // once runs QEMU, and the helpers that live and die with it, one time. Disks,
 // initrd and volumes are as they were.
-func (s *supervisor) once(ctx context.Context, binary string, m qemu.Machine, plan mounts.Plan, host Host, nets networks) (control.Exit, error) {
+func (s *supervisor) once(ctx context.Context, p program, plan mounts.Plan, host Host, nets networks) (control.Exit, error) {
 	h, err := s.startHelpers(ctx, host)
 	if err != nil {
 		return control.Exit{}, err
@@ -225,7 +232,10 @@ func (s *supervisor) once(ctx context.Context, binary string, m qemu.Machine, pl
 	if err != nil {
 		return control.Exit{}, errors.Join(err, h.stop(ctx))
 	}
-	exit, err := s.watch(ctx, binary, m, plan, h)
+	if err := openFiles(&p.machine, p.cred, h.files); err != nil {
+		return control.Exit{}, errors.Join(err, h.stop(ctx))
+	}
+	exit, err := s.watch(ctx, p, plan, h)
 	if herr := h.stop(ctx); herr != nil {
 		s.note("%v", herr)
 	}

@@ -65,7 +65,7 @@ type watcher struct {
 }
 
 // watch starts QEMU and looks after it until it is gone.
-func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, plan mounts.Plan, h *helpers) (control.Exit, error) {
+func (s *supervisor) watch(ctx context.Context, p program, plan mounts.Plan, h *helpers) (control.Exit, error) {
 	begin := s.begin // the first time, making what the machine needs counts too
 	if s.Status().Restarts > 0 {
 		begin = time.Now()
@@ -75,7 +75,7 @@ func (s *supervisor) watch(ctx context.Context, binary string, m qemu.Machine, p
 		return control.Exit{}, err
 	}
 	defer log.Close()
-	proc, failed, err := s.launch(ctx, binary, m, h)
+	proc, failed, err := s.launch(ctx, p, h)
 	switch {
 	case err != nil:
 		return control.Exit{}, err

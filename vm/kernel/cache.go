@@ -64,7 +64,7 @@ func Unpacked(ctx context.Context, dir, path string) (string, error) {
 		return "", err
 	}
 	sweep(dir, now)
-	err = state.Replace(file, 0o600, func(f *os.File) error {
+	err = state.Replace(file, 0o644, func(f *os.File) error {
 		if err := unpack(ctx, f, p); err != nil {
 			return err
 		}
