@@ -179,11 +179,15 @@ func panicHint(text string) string {
 		code>>8&0xff, handoff.PoweroffPath, code>>8&0xff)
 }
 
+// storeDiskMount is what mvm-init does when it mounts a store disk: a share of the
+// store has another type, and a volume another place.
+var storeDiskMount = regexp.MustCompile(`^mount (erofs|squashfs|ext4|btrfs) on /nix/(store|\.ro-store)$`)
+
 func failedHint(f *handoff.Failed) string {
 	switch {
 	case strings.HasPrefix(f.Op, "execute "):
 		return "check init in the definition: it must be a program of the closure"
-	case strings.Contains(f.Op, "mount ") && strings.Contains(f.Op, "/nix/store"):
+	case storeDiskMount.MatchString(f.Op):
 		return "the store disk may be damaged: mvm store verify finds out and rebuilds it"
 	case strings.HasPrefix(f.Op, "boot through "):
 		return "look at the console for the unit that failed"
