@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/mvmrun/mvm/guest/agent"
+	"github.com/mvmrun/mvm/guest/growfs"
 	"github.com/mvmrun/mvm/mounts"
 	"github.com/mvmrun/mvm/mounts/handoff"
 )
@@ -23,6 +25,7 @@ type Guest struct {
 	hello   bool
 	agent   *agentLink
 	timings map[string]int64
+	notes   []string
 }
 
 // Boot brings the guest up and executes its init. It returns only if that did
@@ -88,7 +91,7 @@ func deviceLimit(orders handoff.Boot) time.Duration {
 
 // inheritance is what the agent is to know of the way here.
 func (g *Guest) inheritance(orders handoff.Boot) agent.Inheritance {
-	return agent.Inheritance{Hello: g.hello, Timings: g.timings, System: path.Dir(orders.Init[0])}
+	return agent.Inheritance{Hello: g.hello, Timings: g.timings, Notes: g.notes, System: path.Dir(orders.Init[0])}
 }
 
 // mark notes when a step was done, on the clock that started with the kernel.
@@ -161,8 +164,40 @@ func (g *Guest) mountPlan(plan mounts.Plan, limit time.Duration) error {
 		if err != nil {
 			return failure("verify the mounts", err)
 		}
-		return verify(plan, list)
+		if err := verify(plan, list); err != nil {
+			return err
+		}
+		g.notes = growfs.All(plan, list)
+		return nil
 	})
+}
+
+// readMountInfo reads the calling thread's view, which after a chroot of that
+// thread is not the process's.
+func readMountInfo() ([]mounts.MountInfo, error) {
+	b, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	return mounts.ParseMountInfo(string(b))
+}
+
+// verify compares what is mounted with the plan, as the host will: what is wrong
+// is to be known before init runs.
+func verify(plan mounts.Plan, list []mounts.MountInfo) error {
+	differ := plan.Compare(list)
+	if len(differ) == 0 {
+		return nil
+	}
+	lines := []string{"what is mounted:"}
+	for _, m := range list {
+		lines = append(lines, "  "+m.String())
+	}
+	return &Failure{
+		Op:     "verify " + differ[0].Where,
+		Err:    fmt.Errorf("it %s: planned is %s", differ[0].Text, differ[0].Want),
+		Detail: strings.Join(lines, "\n"),
+	}
 }
 
 // layOutRun makes the directory of the running agent, puts the closure's

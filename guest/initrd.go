@@ -44,7 +44,7 @@ func (g *Guest) Serve() error {
 		return err
 	}
 	heir := g.inheritance(orders)
-	heir.Initrd = true
+	heir.Initrd, heir.Plan = true, orders.Plan
 	return wrap("tell the agent", g.agent.send(heir))
 }
 

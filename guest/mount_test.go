@@ -50,8 +50,8 @@ func scratch(t *testing.T) string {
 			t.Error(err)
 		}
 		for _, m := range slices.Backward(list) {
-			if strings.HasPrefix(m.where, dir) {
-				_ = unix.Unmount(m.where, unix.MNT_DETACH)
+			if strings.HasPrefix(m.Where, dir) {
+				_ = unix.Unmount(m.Where, unix.MNT_DETACH)
 			}
 		}
 	})
@@ -70,7 +70,7 @@ func TestMountPlanForReal(t *testing.T) {
 		tmpfs("/a", "size=50%,mode=0750", "nosuid", "x-systemd.automount"),
 		tmpfs("/a/deep/below", "ro,noexec"),
 		{Where: root + "/bound", What: root + "/a", Options: []string{"bind"}, Added: []string{"ro"}},
-		{Where: root + "/file", What: "/etc/passwd"},
+		{Where: root + "/file", What: "/etc/passwd", Options: []string{"bind"}},
 		{Where: root + "/overlay", Type: "overlay", What: "overlay",
 			Options: []string{"lowerdir=" + root + "/bound", "upperdir=" + root + "/a/rw/upper", "workdir=" + root + "/a/rw/work"},
 			Dirs:    []string{root + "/a/rw/upper", root + "/a/rw/work"}},
@@ -91,7 +91,8 @@ func TestMountPlanForReal(t *testing.T) {
 		t.Error(err)
 	}
 	for where, want := range map[string]string{"/a": "rw,nosuid", "/a/deep/below": "ro,noexec", "/bound": "ro,nosuid"} {
-		got := strings.Join(info[lastAt(info, root+where)].options, ",")
+		i := slices.IndexFunc(info, func(m mounts.MountInfo) bool { return m.Where == root+where })
+		got := strings.Join(info[i].Options, ",")
 		if !strings.HasPrefix(got, want) {
 			t.Errorf("%s has options %s; want %s…", where, got, want)
 		}

@@ -49,6 +49,7 @@ type Volume struct {
 	Label      string // of the file system; empty for none
 	Serial     string // at most 20 bytes; empty lets VolumeSerial decide
 	ReadOnly   bool
+	Grow       bool // its file system is to follow its size
 }
 
 // A Share is a host directory that the guest mounts by its tag.

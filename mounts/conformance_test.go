@@ -29,7 +29,8 @@ type definition struct {
 func (d definition) config() Config {
 	c := Config{StoreDiskType: d.StoreDiskType, WritableStoreOverlay: d.WritableStoreOverlay}
 	for _, v := range d.Volumes {
-		c.Volumes = append(c.Volumes, Volume(v))
+		c.Volumes = append(c.Volumes, Volume{Image: v.Image, MountPoint: v.MountPoint, FSType: v.FSType,
+			Label: v.Label, Serial: v.Serial, ReadOnly: v.ReadOnly})
 	}
 	for _, s := range d.Shares {
 		c.Shares = append(c.Shares, Share(s))

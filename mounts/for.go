@@ -141,14 +141,30 @@ func (b *builder) overlay(lower string) Mount {
 		Depends:       []string{lower, b.WritableStoreOverlay},
 		Dirs:          []string{upper, work},
 	}
-	for _, s := range b.Shares {
-		if s.MountPoint == b.WritableStoreOverlay && s.Proto == "virtiofs" {
-			// virtiofsd passes on user.* attributes only, and overlayfs
-			// keeps its notes in trusted.* unless told otherwise.
-			m.Added = []string{"userxattr"}
-		}
+	if b.onVirtiofs(upper) {
+		// virtiofsd passes on user.* attributes only, and overlayfs keeps
+		// its notes in trusted.* unless told otherwise.
+		m.Added = []string{"userxattr"}
 	}
 	return m
+}
+
+// onVirtiofs reports whether a directory lies on a virtiofs share: whether that
+// has the nearest mount point above it.
+func (b *builder) onVirtiofs(dir string) bool {
+	nearest, is := "", false
+	look := func(where string, virtiofs bool) {
+		if where != "" && within(dir, where) && len(where) > len(nearest) {
+			nearest, is = where, virtiofs
+		}
+	}
+	for _, v := range b.Volumes {
+		look(v.MountPoint, false)
+	}
+	for _, s := range b.Shares {
+		look(s.MountPoint, s.Proto == "virtiofs")
+	}
+	return is
 }
 
 func (b *builder) volume(v Volume, position int) {
@@ -159,6 +175,7 @@ func (b *builder) volume(v Volume, position int) {
 		Where: v.MountPoint, Type: v.FSType,
 		Disk:          &Disk{Serial: VolumeSerial(v, position), Label: v.Label, Position: position},
 		NeededForBoot: v.MountPoint == b.WritableStoreOverlay,
+		Grow:          v.Grow && !v.ReadOnly,
 	}
 	if m.Type == "" {
 		m.Type = "ext4"

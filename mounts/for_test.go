@@ -2,6 +2,7 @@ package mounts
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,6 +129,32 @@ func TestForOverlayOnAShare(t *testing.T) {
 	for _, text := range []string{p.Fstab(), p.Nix(), listing(p.InitrdUnits())} {
 		if !strings.Contains(text, "userxattr") {
 			t.Errorf("no userxattr in\n%s", text)
+		}
+	}
+}
+
+// TestForOverlayNearAShare: what counts is the file system that the upper
+// directory is on, wherever that is mounted.
+func TestForOverlayNearAShare(t *testing.T) {
+	share := func(where string) Share {
+		return Share{Tag: "rw" + where[1:], Source: "/srv/rw", MountPoint: where, Proto: "virtiofs"}
+	}
+	for _, tt := range []struct {
+		name    string
+		volumes []Volume
+		shares  []Share
+		want    bool
+	}{
+		{"below it", nil, []Share{share("/data")}, true},
+		{"the root is one", nil, []Share{share("/")}, true},
+		{"on a volume in it", []Volume{{Image: "v", MountPoint: "/data/rw"}}, []Share{share("/data")}, false},
+		{"one on the volume", []Volume{{Image: "v", MountPoint: "/"}}, []Share{share("/data/rw")}, true},
+		{"beside it", nil, []Share{share("/dat"), share("/data/rwx")}, false},
+	} {
+		p := mustFor(t, Config{StoreOnDisk: true, WritableStoreOverlay: "/data/rw/store", Volumes: tt.volumes, Shares: tt.shares})
+		m, _ := p.storeOverlay()
+		if got := slices.Contains(m.AllOptions(), "userxattr"); got != tt.want {
+			t.Errorf("%s: the overlay's options are %q; want userxattr among them: %v", tt.name, m.AllOptions(), tt.want)
 		}
 	}
 }

@@ -34,6 +34,9 @@ func (p Plan) Fstab() string {
 // option or in Depends; see [Plan.Check].
 func fstabOptions(m Mount) string {
 	all := m.AllOptions()
+	if m.grows() {
+		all = append(all, "x-systemd.growfs")
+	}
 	for _, d := range m.Depends {
 		all = append(all, "x-systemd.requires-mounts-for="+d)
 	}
@@ -55,6 +58,11 @@ func (m Mount) fsckPass() int {
 		return 1
 	}
 	return 2
+}
+
+// grows reports whether systemd and NixOS can be told to grow the file system.
+func (m Mount) grows() bool {
+	return m.Grow && slices.Contains([]string{"ext3", "ext4", "xfs", "btrfs"}, m.Type)
 }
 
 // escapeField writes a field of fstab as getmntent(3) reads it back, which is

@@ -70,7 +70,7 @@ func samples() []sample {
 		{"overlay-volume", Config{
 			StoreOnDisk: true, StoreDiskType: "squashfs", WritableStoreOverlay: "/nix/.rw-store",
 			Volumes: []Volume{
-				{Image: "rw.img", MountPoint: "/nix/.rw-store", Label: "rw-store"},
+				{Image: "rw.img", MountPoint: "/nix/.rw-store", Label: "rw-store", Grow: true},
 				{Image: "spare.img"},
 				{Image: "data.img", MountPoint: "/var/data", FSType: "xfs", Serial: "DATA-1", ReadOnly: true},
 			},
@@ -89,13 +89,13 @@ func samples() []sample {
 			},
 			Volumes: []Volume{
 				{Image: "persist.img", MountPoint: "/persist"},
-				{Image: "root.img", MountPoint: "/", FSType: "btrfs", Label: "root"},
+				{Image: "root.img", MountPoint: "/", FSType: "btrfs", Label: "root", Grow: true},
 			},
 		}},
 		{"names", Config{
 			StoreOnDisk: true, WritableStoreOverlay: "/srv/my $rw 50%",
 			Volumes: []Volume{
-				{Image: "1", MountPoint: "/srv/my $rw 50%"},
+				{Image: "1", MountPoint: "/srv/my $rw 50%", Grow: true},
 				{Image: "2", MountPoint: `/srv/"a"\b'c,d`},
 				{Image: "3", MountPoint: "/.hidden/é-x", Label: "a b"},
 				{Image: "4", MountPoint: "/srv/${x}#1", Label: "a long label's name", FSType: "btrfs"},

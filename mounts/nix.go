@@ -20,6 +20,9 @@ func (p Plan) Nix() string {
 		if m.Bind() {
 			fs["fsType"] = "none"
 		}
+		if m.grows() {
+			fs["autoResize"] = true
+		}
 		systems[m.Where] = fs
 	}
 	module := nixSet{

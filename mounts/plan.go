@@ -49,6 +49,10 @@ type Mount struct {
 	// NoCheck says that the file system is never to be checked by fsck.
 	NoCheck bool `json:"noCheck,omitempty"`
 
+	// Grow says that the file system is to be made as large as its disk once
+	// it is mounted. It is set for disks only.
+	Grow bool `json:"grow,omitempty"`
+
 	// Depends are the mount points that must be mounted before this one,
 	// beyond the parents of Where.
 	Depends []string `json:"depends,omitempty"`

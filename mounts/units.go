@@ -167,6 +167,9 @@ func (u *unitWriter) mount(m Mount, before string) {
 		line("Wants", fsck)
 		line("After", fsck)
 	}
+	if m.grows() && u.root == "" { // in an initrd mvm's agent grows it
+		line("Wants", unitValue("systemd-growfs@"+escapePath(m.Where)+".service"))
+	}
 
 	b.WriteString("\n[Mount]\n")
 	source := m.source()

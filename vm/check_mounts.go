@@ -18,7 +18,7 @@ func (k *checker) checkMounts() {
 			}
 		}
 	}
-	_, err := mounts.For(k.c.mountsConfig(Host{Virtiofs: true}))
+	_, err := mounts.For(k.c.mountsConfig(anyVirtiofs))
 	k.mistakes = append(k.mistakes, k.c.mountMistakes(err)...)
 }
 

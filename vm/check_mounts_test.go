@@ -26,7 +26,7 @@ mountPoint = "/rw"
 	if err := c.Check(); err != nil {
 		t.Errorf("Check() = %v; want nil", err)
 	}
-	if _, _, err := Plan(c, Image{Kernel: "/k", Init: c.Init}, Host{Arch: "amd64", Virtiofs: true}); err != nil {
+	if _, _, err := Plan(c, Image{Kernel: "/k", Init: c.Init}, Host{Arch: "amd64", Virtiofsd: anyVirtiofs.Virtiofsd}); err != nil {
 		t.Errorf("Plan() with virtiofs = %v; want nil", err)
 	}
 	_, _, err = Plan(c, Image{Kernel: "/k", Init: c.Init}, Host{Arch: "amd64"})

@@ -28,7 +28,7 @@ func shareFile(tag string) string { return "share " + tag }
 // not start, none is left.
 func (s *supervisor) startHelpers(ctx context.Context, host Host) (*helpers, error) {
 	h := &helpers{files: make(map[string]*os.File)}
-	var daemon *sidecar.Daemon
+	daemon := host.Virtiofsd
 	for i := range s.c.Shares {
 		share := &s.c.Shares[i]
 		if host.protocol(share) != "virtiofs" {

@@ -8,6 +8,7 @@ import (
 	"github.com/mvmrun/mvm/mounts"
 	"github.com/mvmrun/mvm/mounts/handoff"
 	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
 )
 
@@ -43,9 +44,9 @@ type Host struct {
 	// AIO is how QEMU reads and writes images. Empty means threads.
 	AIO string
 
-	// Virtiofs says that there is a virtiofsd, for shares that leave the
-	// protocol open.
-	Virtiofs bool
+	// Virtiofsd is what carries virtiofs shares. Nil means that there is no
+	// such program.
+	Virtiofsd *sidecar.Daemon
 
 	// CID is the vsock address of a guest that leaves it open. Zero means
 	// none was picked.
@@ -61,7 +62,7 @@ func (h Host) protocol(s *Share) string {
 	switch {
 	case s.Protocol() != "auto":
 		return s.Protocol()
-	case h.Virtiofs:
+	case h.Virtiofsd != nil:
 		return "virtiofs"
 	}
 	return "9p"
@@ -125,8 +126,11 @@ func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
 // but the definition; a share that leaves its protocol open is taken for
 // virtiofs.
 func (c *Config) MountPlan() (mounts.Plan, error) {
-	return c.mountPlan(Host{Virtiofs: true})
+	return c.mountPlan(anyVirtiofs)
 }
+
+// anyVirtiofs is a host of which only that matters: shares go by virtiofs.
+var anyVirtiofs = Host{Virtiofsd: new(sidecar.Daemon)}
 
 // mountsConfig is the definition in the words of package mounts.
 func (c *Config) mountsConfig(host Host) mounts.Config {
@@ -152,6 +156,7 @@ func (v *Volume) mountsVolume() mounts.Volume {
 	return mounts.Volume{
 		Image: v.Image, MountPoint: v.MountPoint, FSType: v.FileSystem(),
 		Label: v.Label, Serial: v.Serial, ReadOnly: v.ReadOnly,
+		Grow: v.CreatesImage(),
 	}
 }
 

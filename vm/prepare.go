@@ -48,7 +48,7 @@ func (s *supervisor) volumes(ctx context.Context, cred *syscall.Credential) erro
 			}
 			s.note("made the volume %s (%s, %d MiB)", spec.Path, spec.FSType, spec.MiB)
 		case done == volume.Grown:
-			s.note("the volume %s has %d MiB now; the file system on it is for the guest to grow", spec.Path, spec.MiB)
+			s.note("the volume %s has %d MiB now; the guest grows the file system on it", spec.Path, spec.MiB)
 		}
 	}
 	if wrong != nil {
@@ -75,14 +75,18 @@ func DetectHost(ctx context.Context, c *Config, place state.Machine) (host Host,
 	if err != nil {
 		return host, "", err
 	}
-	if c.leavesProtocolOpen() {
-		_, ferr := sidecar.FindVirtiofsd(ctx, c.Path(c.Virtiofsd.Package))
-		host.Virtiofs = ferr == nil
+	if c.mayUseVirtiofs() {
+		// Whoever cannot do without says so when it starts.
+		host.Virtiofsd, _ = sidecar.FindVirtiofsd(ctx, c.Path(c.Virtiofsd.Package))
 	}
 	if qemu.IOUring() == nil {
 		host.AIO = "io_uring"
 	}
 	return host, why, nil
+}
+
+func (c *Config) mayUseVirtiofs() bool {
+	return slices.ContainsFunc(c.Shares, func(s Share) bool { return s.Protocol() != "9p" })
 }
 
 func (c *Config) leavesProtocolOpen() bool {

@@ -195,7 +195,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if why != "" {
 		s.note("%s", why)
 	}
-	if s.c.leavesProtocolOpen() && !host.Virtiofs {
+	if s.c.leavesProtocolOpen() && host.Virtiofsd == nil {
 		s.note("shares go by 9p, which is slower: there is no virtiofsd on this host")
 	}
 	nets, err := s.bringUp(ctx, &machine)

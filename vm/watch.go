@@ -27,6 +27,10 @@ const (
 	// power itself off.
 	failedGrace = 10 * time.Second
 
+	// maxNotes is more than there are volumes, and bounds what a hostile guest
+	// can make mvm say.
+	maxNotes = 32
+
 	// helperGrace is how much later than a helper QEMU may end and still be
 	// the one that ended first.
 	helperGrace = 100 * time.Millisecond
@@ -237,6 +241,9 @@ func (w *watcher) guestReady(ctx context.Context, r *handoff.Ready) {
 	}
 	after := time.Since(w.begin)
 	w.s.update(func(st *control.Status) { st.ReadyAfter, st.GuestTimings = after, r.Timings })
+	for _, n := range r.Notes[:min(len(r.Notes), maxNotes)] {
+		w.s.note("guest: %s", harmless([]byte(n)))
+	}
 	w.s.enter(control.Ready, "ready after %.2f s", after.Seconds())
 	if w.s.o.Command != nil {
 		w.command = make(chan commandResult, 1)

@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mvmrun/mvm/guest/growfs"
 	"github.com/mvmrun/mvm/guest/kmsg"
+	"github.com/mvmrun/mvm/mounts"
 	"github.com/mvmrun/mvm/mounts/handoff"
 )
 
@@ -37,8 +39,13 @@ type Inheritance struct {
 	// sw/bin.
 	System string `json:"system,omitempty"`
 
+	// Notes are for [handoff.Ready].
+	Notes []string `json:"notes,omitempty"`
+
 	// Initrd says that process 1 is still that of the guest's own initrd.
-	Initrd bool `json:"initrd,omitempty"`
+	// Plan is then what that mounts.
+	Initrd bool        `json:"initrd,omitempty"`
+	Plan   mounts.Plan `json:"plan,omitzero"`
 }
 
 // Main is the agent's process. It returns only when there is nothing left to
@@ -60,6 +67,7 @@ func Main(uptime func() int64) error {
 		if err := follow(); err != nil {
 			return giveUp(heir.Hello, err)
 		}
+		heir.Notes = grow(heir.Plan)
 	}
 	if err := loadDatabase(heir.System); err != nil {
 		kmsg.Print(kmsg.Critical, "the guest's Nix database is not loaded: %v", err)
@@ -78,7 +86,7 @@ func Main(uptime func() int64) error {
 		Ready: func() handoff.Ready {
 			// Not our own: what init mounts in a name space of its own is init's view.
 			info, _ := os.ReadFile("/proc/1/mountinfo")
-			return handoff.Ready{MountInfo: truncate(string(info)), Timings: heir.Timings}
+			return handoff.Ready{MountInfo: truncate(string(info)), Timings: heir.Timings, Notes: heir.Notes}
 		},
 		PowerOff: End,
 		Log:      func(s string) { kmsg.Print(kmsg.Notice, "agent: %s", s) },
@@ -88,6 +96,19 @@ func Main(uptime func() int64) error {
 	// socket's queue.
 	a.Started = func() { go a.answer(socketFD) } // ends with the process
 	return a.serveForever(newPort(portFD), heir.Hello)
+}
+
+// grow grows the file systems of a plan that systemd has mounted.
+func grow(plan mounts.Plan) []string {
+	text, err := os.ReadFile("/proc/1/mountinfo")
+	if err != nil {
+		return []string{err.Error()}
+	}
+	all, err := mounts.ParseMountInfo(string(text))
+	if err != nil {
+		return []string{err.Error()}
+	}
+	return growfs.All(plan, all)
 }
 
 // giveUp tells the host that the guest's own initrd does not get to init, and

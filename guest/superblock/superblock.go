@@ -1,5 +1,5 @@
-// Package superblock tells which file system is on a block device, and what
-// its label is, from a few bounded reads.
+// Package superblock tells which file system is on a block device, what its
+// label is and how large it is, from a few bounded reads.
 //
 // It knows erofs, squashfs, ext2/3/4, btrfs, xfs and vfat: what mvm itself
 // makes and what people keep volumes on. It is not a libblkid. The bytes come
@@ -12,6 +12,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
+	"math/bits"
 )
 
 // A Superblock is what a file system says of itself. The zero value means that
@@ -23,6 +25,10 @@ type Superblock struct {
 	// Label is the volume label without padding, or "". Squashfs has none. It
 	// is bytes, not text: nothing makes a file system's label UTF-8.
 	Label string
+
+	// Size is how many bytes of its device the file system uses. Zero means
+	// that it is not known: of erofs and squashfs nobody needs it.
+	Size int64
 }
 
 // headSize covers every superblock but that of btrfs, which is at 64 KiB.
@@ -69,7 +75,9 @@ func readAt(r io.ReaderAt, off int64, n int) ([]byte, error) {
 }
 
 func xfs(b []byte) (Superblock, bool) {
-	return Superblock{"xfs", label(b[108:120])}, string(b[:4]) == "XFSB"
+	big := binary.BigEndian
+	size := bytesOf(big.Uint64(b[8:]), uint64(big.Uint32(b[4:])))
+	return Superblock{"xfs", label(b[108:120]), size}, string(b[:4]) == "XFSB"
 }
 
 func squashfs(b []byte) (Superblock, bool) {
@@ -78,7 +86,7 @@ func squashfs(b []byte) (Superblock, bool) {
 
 func erofs(b []byte) (Superblock, bool) {
 	b = b[1024:]
-	return Superblock{"erofs", label(b[64:80])}, binary.LittleEndian.Uint32(b) == 0xe0f5e1e2
+	return Superblock{Type: "erofs", Label: label(b[64:80])}, binary.LittleEndian.Uint32(b) == 0xe0f5e1e2
 }
 
 // Features that tell the three apart, as blkid does: ext3 is ext2 with a
@@ -87,18 +95,25 @@ const (
 	extCompatJournal  = 0x4
 	extIncompatOfExt3 = 0x2 | 0x4 | 0x10 // filetype, recover, meta_bg
 	extROCompatOfExt3 = 0x1 | 0x2 | 0x4  // sparse_super, large_file, btree_dir
+	extIncompat64Bit  = 0x80
 )
 
 func ext(b []byte) (Superblock, bool) {
 	b = b[1024:]
-	if binary.LittleEndian.Uint16(b[0x38:]) != 0xef53 {
+	little := binary.LittleEndian
+	if little.Uint16(b[0x38:]) != 0xef53 {
 		return Superblock{}, false
 	}
-	sb := Superblock{"ext2", label(b[0x78:0x88])}
-	if binary.LittleEndian.Uint32(b[0x5c:])&extCompatJournal != 0 {
+	sb := Superblock{Type: "ext2", Label: label(b[0x78:0x88])}
+	if little.Uint32(b[0x5c:])&extCompatJournal != 0 {
 		sb.Type = "ext3"
 	}
-	incompat, roCompat := binary.LittleEndian.Uint32(b[0x60:]), binary.LittleEndian.Uint32(b[0x64:])
+	incompat, roCompat := little.Uint32(b[0x60:]), little.Uint32(b[0x64:])
+	blocks := uint64(little.Uint32(b[0x4:]))
+	if incompat&extIncompat64Bit != 0 {
+		blocks |= uint64(little.Uint32(b[0x150:])) << 32
+	}
+	sb.Size = bytesOf(blocks, 1024<<min(little.Uint32(b[0x18:]), 32))
 	if incompat&^extIncompatOfExt3 != 0 || roCompat&^extROCompatOfExt3 != 0 {
 		sb.Type = "ext4"
 	}
@@ -106,7 +121,9 @@ func ext(b []byte) (Superblock, bool) {
 }
 
 func btrfs(b []byte) (Superblock, bool) {
-	return Superblock{"btrfs", label(b[0x12b : 0x12b+256])}, string(b[0x40:0x48]) == "_BHRfS_M"
+	// Of several devices each says here how much of itself it gives.
+	size := bytesOf(binary.LittleEndian.Uint64(b[0xc9+8:]), 1)
+	return Superblock{"btrfs", label(b[0x12b : 0x12b+256]), size}, string(b[0x40:0x48]) == "_BHRfS_M"
 }
 
 // vfat reads the label that is in the boot sector. It is also in the root
@@ -124,11 +141,25 @@ func vfat(b []byte) (Superblock, bool) {
 	default:
 		return Superblock{}, false
 	}
-	sb := Superblock{"vfat", label(bytes.TrimRight(l, " "))}
+	little := binary.LittleEndian
+	sectors := uint64(little.Uint16(b[19:]))
+	if sectors == 0 {
+		sectors = uint64(little.Uint32(b[32:]))
+	}
+	sb := Superblock{"vfat", label(bytes.TrimRight(l, " ")), bytesOf(sectors, uint64(little.Uint16(b[11:])))}
 	if sb.Label == "NO NAME" {
 		sb.Label = ""
 	}
 	return sb, true
+}
+
+// bytesOf is a number of blocks in bytes, or 0 if no device is so large.
+func bytesOf(blocks, size uint64) int64 {
+	hi, lo := bits.Mul64(blocks, size)
+	if hi != 0 || lo > math.MaxInt64 {
+		return 0
+	}
+	return int64(lo)
 }
 
 // label returns b up to its first NUL.

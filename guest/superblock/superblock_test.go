@@ -81,17 +81,17 @@ func TestProbeKnowsRealFileSystems(t *testing.T) {
 		path string
 		want Superblock
 	}{
-		{image(t, 8, "e2fsprogs", "mkfs.ext4", "-q", "-L", "sixteen-bytes-16"), Superblock{"ext4", "sixteen-bytes-16"}},
-		{image(t, 8, "e2fsprogs", "mkfs.ext4", "-q"), Superblock{"ext4", ""}},
-		{image(t, 8, "e2fsprogs", "mkfs.ext3", "-q", "-L", "three"), Superblock{"ext3", "three"}},
-		{image(t, 8, "e2fsprogs", "mkfs.ext2", "-q", "-L", "two"), Superblock{"ext2", "two"}},
-		{image(t, 128, "btrfs-progs", "mkfs.btrfs", "-q", "-L", "a label with spaces"), Superblock{"btrfs", "a label with spaces"}},
-		{image(t, 320, "xfsprogs", "mkfs.xfs", "-q", "-L", "twelve-bytes"), Superblock{"xfs", "twelve-bytes"}},
-		{image(t, 8, "dosfstools", "mkfs.vfat", "-n", "ESP"), Superblock{"vfat", "ESP"}},
-		{image(t, 32, "dosfstools", "mkfs.vfat", "-F", "16"), Superblock{"vfat", ""}},
-		{image(t, 64, "dosfstools", "mkfs.vfat", "-F", "32", "-n", "BIG DISK"), Superblock{"vfat", "BIG DISK"}},
-		{erofsImage(t, "nix-store"), Superblock{"erofs", "nix-store"}},
-		{squashfsImage(t), Superblock{"squashfs", ""}},
+		{image(t, 8, "e2fsprogs", "mkfs.ext4", "-q", "-L", "sixteen-bytes-16"), Superblock{"ext4", "sixteen-bytes-16", 8 << 20}},
+		{image(t, 8, "e2fsprogs", "mkfs.ext4", "-q"), Superblock{"ext4", "", 8 << 20}},
+		{image(t, 8, "e2fsprogs", "mkfs.ext3", "-q", "-L", "three"), Superblock{"ext3", "three", 8 << 20}},
+		{image(t, 8, "e2fsprogs", "mkfs.ext2", "-q", "-L", "two"), Superblock{"ext2", "two", 8 << 20}},
+		{image(t, 128, "btrfs-progs", "mkfs.btrfs", "-q", "-L", "a label with spaces"), Superblock{"btrfs", "a label with spaces", 128 << 20}},
+		{image(t, 320, "xfsprogs", "mkfs.xfs", "-q", "-L", "twelve-bytes"), Superblock{"xfs", "twelve-bytes", 320 << 20}},
+		{image(t, 8, "dosfstools", "mkfs.vfat", "-n", "ESP"), Superblock{"vfat", "ESP", 8 << 20}},
+		{image(t, 32, "dosfstools", "mkfs.vfat", "-F", "16"), Superblock{"vfat", "", 32 << 20}},
+		{image(t, 64, "dosfstools", "mkfs.vfat", "-F", "32", "-n", "BIG DISK"), Superblock{"vfat", "BIG DISK", 64 << 20}},
+		{erofsImage(t, "nix-store"), Superblock{Type: "erofs", Label: "nix-store"}},
+		{squashfsImage(t), Superblock{Type: "squashfs"}},
 	}
 	for _, tt := range tests {
 		f, err := os.Open(tt.path)
@@ -101,7 +101,7 @@ func TestProbeKnowsRealFileSystems(t *testing.T) {
 		got, err := Probe(f)
 		f.Close()
 		if err != nil || got != tt.want {
-			t.Errorf("Probe() = %q, %v; want %q", got, err, tt.want)
+			t.Errorf("Probe() = %+v, %v; want %+v", got, err, tt.want)
 		}
 	}
 }
@@ -114,7 +114,7 @@ func TestProbeFindsNothing(t *testing.T) {
 		"ones": bytes.Repeat([]byte{0xff}, 1<<20),
 	} {
 		if got, err := Probe(bytes.NewReader(b)); err != nil || got != (Superblock{}) {
-			t.Errorf("Probe(%s) = %q, %v; want nothing", name, got, err)
+			t.Errorf("Probe(%s) = %+v, %v; want nothing", name, got, err)
 		}
 	}
 }
@@ -163,8 +163,8 @@ func FuzzProbe(f *testing.F) {
 		if err != nil || reads > 2 {
 			t.Fatalf("Probe() = %v after %d reads; want none and at most 2", err, reads)
 		}
-		if sb.Type == "" && sb.Label != "" || len(sb.Label) > 256 || strings.ContainsRune(sb.Label, 0) {
-			t.Fatalf("Probe() = %q", sb)
+		if sb.Type == "" && sb != (Superblock{}) || sb.Size < 0 || len(sb.Label) > 256 || strings.ContainsRune(sb.Label, 0) {
+			t.Fatalf("Probe() = %+v", sb)
 		}
 		if !bytes.Contains(head, []byte(sb.Label)) && !bytes.Contains(tail, []byte(sb.Label)) {
 			t.Fatalf("label %q is on neither block", sb.Label)

@@ -24,6 +24,9 @@ type Ready struct {
 	// Timings are milliseconds since the kernel started, by the clock
 	// CLOCK_BOOTTIME: "init", "modules", "mounts", "ready".
 	Timings map[string]int64 `json:"timings,omitempty"`
+	// Notes are lines for the host's user about what was done on the way, or
+	// could not be done and is no reason not to boot.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Exit is the guest's exit status.

@@ -27,7 +27,7 @@ type Outcome int
 // The outcomes.
 const (
 	Found Outcome = iota // the image was there, and has its size
-	Grown                // it was there and smaller; its file system is as large as before
+	Grown                // it was there and smaller; its file system is for the guest to grow
 	Made                 // it was not there
 )
 

@@ -71,6 +71,7 @@
       fsType = "btrfs";
     };
     "/srv/my $rw 50%" = {
+      autoResize = true;
       device = "/dev/disk/by-id/virtio-disk-1";
       fsType = "ext4";
       neededForBoot = true;

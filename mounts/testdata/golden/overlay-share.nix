@@ -34,6 +34,7 @@
   };
   fileSystems = {
     "/" = {
+      autoResize = true;
       device = "/dev/disk/by-id/virtio-mvm-root";
       fsType = "btrfs";
       neededForBoot = true;

@@ -47,6 +47,7 @@
       options = [ "x-systemd.requires=systemd-modules-load.service" "ro" ];
     };
     "/nix/.rw-store" = {
+      autoResize = true;
       device = "/dev/disk/by-id/virtio-mvm-rw-store";
       fsType = "ext4";
       neededForBoot = true;
