@@ -126,6 +126,7 @@ func (k *checker) checkQEMU() {
 	}
 	k.text("qemu.package", q.Package)
 	k.text("virtiofsd.package", k.c.Virtiofsd.Package)
+	k.text("passt.package", k.c.Passt.Package)
 	if v := k.c.Virtiofsd.FileHandles(); v != "" {
 		k.oneOf("virtiofsd.inodeFileHandles", v, "never", "prefer", "mandatory")
 	}

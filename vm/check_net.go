@@ -3,7 +3,6 @@ package vm
 import (
 	"encoding/hex"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"strings"
 )
@@ -39,6 +38,13 @@ func (k *checker) interfaceType(n *Interface, at string) {
 	case n.Bridge != "":
 		k.fails(at+".bridge", interfaceTrouble(n.Bridge))
 	}
+	if n.User != (UserNetwork{}) && n.Type != "user" {
+		k.wrong(at+".user", "only an interface of type user can have it").Hint = "remove it"
+	}
+	k.oneOf(at+".user.backend", n.User.Backend, "auto", "passt", "slirp")
+	if n.User.Restrict && n.User.Backend == "passt" {
+		k.wrong(at+".user.restrict", "passt cannot keep the guest from the host's network").Hint = `set user.backend = "slirp"`
+	}
 	if n.Tap.VHost && n.Type != "tap" {
 		k.wrong(at+".tap.vhost", "only an interface of type tap can have it").Hint = "remove it"
 	}
@@ -68,82 +74,6 @@ func macTrouble(mac string) string {
 		return mac + " is nobody's address"
 	}
 	return ""
-}
-
-func (k *checker) checkForwards() {
-	c := k.c
-	if len(c.ForwardPorts) == 0 {
-		return
-	}
-	users := 0
-	for i := range c.Interfaces {
-		if c.Interfaces[i].Type == "user" {
-			users++
-		}
-	}
-	switch {
-	case users == 0:
-		k.wrong("forwardPorts", "ports are forwarded through an interface of type user, and there is none").
-			Hint = `add one: [[interfaces]], type = "user", id = "net0"`
-	case users > 1:
-		k.wrong("forwardPorts", "there are %d interfaces of type user, and nothing says which one forwards", users).
-			Hint = "keep one of them"
-	}
-	var taken []forwardedPort
-	for i := range c.ForwardPorts {
-		f, at := &c.ForwardPorts[i], keyAt("forwardPorts", i)
-		k.oneOf(at+".from", f.From, "host", "guest")
-		k.oneOf(at+".proto", f.Proto, "tcp", "udp")
-		k.endpoint(f.Host, at+".host")
-		k.endpoint(f.Guest, at+".guest")
-		if f.Direction() == "guest" && f.Protocol() == "udp" {
-			k.wrong(at+".proto", "only TCP is forwarded from the guest").
-				Hint = "let the guest send to the host's address in its network, 10.0.2.2"
-		}
-		side, name := f.Host, "host"
-		if f.Direction() == "guest" {
-			side, name = f.Guest, "guest"
-		}
-		p := forwardedPort{at: at, side: name, proto: f.Protocol(), Endpoint: side}
-		for _, other := range taken {
-			if p.clashes(other) {
-				k.wrong(at+"."+name+".port", "%s listens on %s port %d too", other.at, p.proto, p.Port)
-				break
-			}
-		}
-		taken = append(taken, p)
-	}
-}
-
-func (k *checker) endpoint(e Endpoint, at string) {
-	if e.Port == 0 && !k.c.src.wrote(at+".port") {
-		k.wrong(at+".port", "the key is required")
-	} else {
-		k.within(at+".port", e.Port, 1, 65535, "")
-	}
-	if e.Address == "" {
-		return
-	}
-	if a, err := netip.ParseAddr(e.Address); err != nil || a.Zone() != "" {
-		k.wrong(at+".address", "%s is no IP address", quoteShort(e.Address)).Hint = "write numbers, not a name"
-	}
-}
-
-// forwardedPort is where something listens to forward.
-type forwardedPort struct {
-	at, side, proto string
-	Endpoint
-}
-
-// clashes reports whether both cannot listen at once. An empty address is every
-// address.
-func (p forwardedPort) clashes(q forwardedPort) bool {
-	return p.side == q.side && p.proto == q.proto && p.Port == q.Port && p.Port != 0 &&
-		(p.Address == q.Address || p.anywhere() || q.anywhere())
-}
-
-func (e Endpoint) anywhere() bool {
-	return e.Address == "" || e.Address == "0.0.0.0" || e.Address == "::"
 }
 
 var (

@@ -1,9 +1,6 @@
 package vm
 
-import (
-	"net/netip"
-	"strings"
-)
+import "strings"
 
 // notYet lists what a definition may say and this version does not carry out.
 // A line is removed when its key is. The first key that a definition uses of a
@@ -15,9 +12,6 @@ var notYet = []struct {
 	{"hugepageMem", func(c *Config, _ int) bool { return c.HugepageMem }},
 	{"hotplugMem", func(c *Config, _ int) bool { return c.HotplugMem > 0 }},
 	{"volumes[].imageType", func(c *Config, i int) bool { return c.Volumes[i].Format() != "raw" }},
-	{"forwardPorts[].from", func(c *Config, i int) bool { return c.ForwardPorts[i].Direction() == "guest" }},
-	{"forwardPorts[].host.address", func(c *Config, i int) bool { return isIPv6(c.ForwardPorts[i].Host.Address) }},
-	{"forwardPorts[].guest.address", func(c *Config, i int) bool { return isIPv6(c.ForwardPorts[i].Guest.Address) }},
 	{"devices[]", func(*Config, int) bool { return true }},
 	{"vsock.cid", func(c *Config, _ int) bool { return c.VSock.CID != 0 }},
 	{"graphics.enable", func(c *Config, _ int) bool { return c.Graphics.Enable }},
@@ -54,9 +48,4 @@ func (c *Config) notCarriedOut() []*Mistake {
 		}
 	}
 	return found
-}
-
-func isIPv6(address string) bool {
-	a, err := netip.ParseAddr(address)
-	return err == nil && a.Is6()
 }

@@ -122,6 +122,7 @@ type Config struct {
 	Graphics     Graphics      `json:"graphics,omitzero"`
 	QEMU         QEMU          `json:"qemu,omitzero"`
 	Virtiofsd    Virtiofsd     `json:"virtiofsd,omitzero"`
+	Passt        Passt         `json:"passt,omitzero"`
 
 	// Hypervisor is empty or "qemu"; mvm drives no other.
 	Hypervisor string `json:"hypervisor,omitempty"`

@@ -187,6 +187,11 @@ func (s *Share) PassesACLs() bool { return derefOr(s.PosixACL, true) }
 // MacvtapMode is the macvlan mode, by default "bridge".
 func (i *Interface) MacvtapMode() string { return cmp.Or(i.Macvtap.Mode, "bridge") }
 
+// UserBackend is what makes a network of type "user": "passt", "slirp" (QEMU's
+// own), or "auto" (the default), which is passt if it works on the host and can
+// do what the definition wants, else slirp.
+func (i *Interface) UserBackend() string { return cmp.Or(i.User.Backend, "auto") }
+
 // Direction is the side that connects: "host" (the default) or "guest".
 func (f *ForwardPort) Direction() string { return cmp.Or(f.From, "host") }
 

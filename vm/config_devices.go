@@ -84,8 +84,19 @@ type Interface struct {
 	// possible for "tap".
 	Bridge string `json:"bridge,omitempty"`
 
-	Tap     Tap     `json:"tap,omitzero"`
-	Macvtap Macvtap `json:"macvtap,omitzero"`
+	User    UserNetwork `json:"user,omitzero"`
+	Tap     Tap         `json:"tap,omitzero"`
+	Macvtap Macvtap     `json:"macvtap,omitzero"`
+}
+
+// UserNetwork is what only an interface of type "user" has.
+type UserNetwork struct {
+	// Backend is "auto", "passt" or "slirp": [Interface.UserBackend].
+	Backend string `json:"backend,omitempty"`
+
+	// Restrict keeps the guest from reaching anything: it answers those that
+	// reach it by a forwarded port.
+	Restrict bool `json:"restrict,omitempty"`
 }
 
 // Tap is what only an interface of type "tap" has.
@@ -117,8 +128,9 @@ type ForwardPort struct {
 
 // An Endpoint is one side of a [ForwardPort].
 type Endpoint struct {
-	// Address is an IP address. Empty means every address of the host, and
-	// QEMU's first address of the guest.
+	// Address is an IP address. Empty is, of a port that listens, every
+	// address of the host or the guest's gateway; of one that is connected
+	// to, the guest's own address or the host's loopback.
 	Address string `json:"address,omitempty"`
 
 	Port int `json:"port,omitempty"` // 1 to 65535; required

@@ -56,6 +56,13 @@ type PCIERootPort struct {
 	Addr    string `json:"addr,omitempty"`
 }
 
+// Passt is the table passt.
+type Passt struct {
+	// Package is a passt program, or the directory of a package that has it
+	// in bin. Empty means the one in PATH.
+	Package string `json:"package,omitempty"`
+}
+
 // Virtiofsd is the table virtiofsd: what all virtiofs shares have in common.
 type Virtiofsd struct {
 	// InodeFileHandles is "never", "prefer" or "mandatory", or "" to leave it

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-multierror"
 
+	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm/sidecar"
 )
 
@@ -24,9 +25,9 @@ type helpers struct {
 // shareFile names the socket of a virtiofs share among QEMU's files.
 func shareFile(tag string) string { return "share " + tag }
 
-// startHelpers starts a virtiofsd for each share that needs one. When one does
-// not start, none is left.
-func (s *supervisor) startHelpers(ctx context.Context, host Host) (*helpers, error) {
+// startHelpers starts a virtiofsd for each share that needs one, and a passt for
+// each interface. When one does not start, none is left.
+func (s *supervisor) startHelpers(ctx context.Context, host Host, m *qemu.Machine) (*helpers, error) {
 	h := &helpers{files: make(map[string]*os.File)}
 	daemon := host.Virtiofsd
 	for i := range s.c.Shares {
@@ -46,6 +47,9 @@ func (s *supervisor) startHelpers(ctx context.Context, host Host) (*helpers, err
 		}
 		h.running = append(h.running, helper)
 		h.files[shareFile(share.Tag)] = socket
+	}
+	if err := s.startPassts(ctx, m, h); err != nil {
+		return nil, errors.Join(err, h.stop(ctx))
 	}
 	h.died = make(chan *sidecar.Helper, len(h.running))
 	for _, helper := range h.running {

@@ -198,8 +198,8 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("defaults differ (-want +got):\n%s", diff)
 	}
 	v, s, n, f := &Volume{}, &Share{}, &Interface{}, &ForwardPort{}
-	got = []any{v.CreatesImage(), v.FileSystem(), v.Format(), s.Protocol(), s.Security(), s.CachePolicy(), s.PassesACLs(), n.MacvtapMode(), f.Direction(), f.Protocol()}
-	want = []any{true, "ext4", "raw", "9p", "none", "auto", true, "bridge", "host", "tcp"}
+	got = []any{v.CreatesImage(), v.FileSystem(), v.Format(), s.Protocol(), s.Security(), s.CachePolicy(), s.PassesACLs(), n.MacvtapMode(), n.UserBackend(), f.Direction(), f.Protocol()}
+	want = []any{true, "ext4", "raw", "9p", "none", "auto", true, "bridge", "auto", "host", "tcp"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults of devices differ (-want +got):\n%s", diff)
 	}

@@ -48,6 +48,11 @@ type Host struct {
 	// such program.
 	Virtiofsd *sidecar.Daemon
 
+	// Passt says that passt works here, for interfaces that leave the back-end
+	// open. NoPasst is why it does not.
+	Passt   bool
+	NoPasst string
+
 	// CID is the vsock address of a guest that leaves it open. Zero means
 	// none was picked.
 	CID uint32
@@ -109,7 +114,7 @@ func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
 		return qemu.Machine{}, mounts.Plan{}, err
 	}
 	for i := range c.Interfaces {
-		nic, err := c.nic(i, m.VCPU)
+		nic, err := c.nic(i, m.VCPU, host)
 		if err != nil {
 			return qemu.Machine{}, mounts.Plan{}, fmt.Errorf("interfaces[%d]: %w", i, err)
 		}

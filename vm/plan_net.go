@@ -3,13 +3,12 @@ package vm
 import (
 	"crypto/sha256"
 	"fmt"
-	"net/netip"
 
 	"github.com/mvmrun/mvm/qemu"
 )
 
 // nic is the network card of interface i of a machine with so many CPUs.
-func (c *Config) nic(i, vcpus int) (qemu.NIC, error) {
+func (c *Config) nic(i, vcpus int, host Host) (qemu.NIC, error) {
 	in := &c.Interfaces[i]
 	nic := qemu.NIC{MAC: in.MAC, Why: fmt.Sprintf("interfaces[%d]", i)}
 	if nic.MAC == "" {
@@ -18,7 +17,7 @@ func (c *Config) nic(i, vcpus int) (qemu.NIC, error) {
 	var err error
 	switch in.Type {
 	case "user":
-		nic.User, err = c.userNet()
+		err = c.userNIC(&nic, in, host)
 	case "tap":
 		nic.Tap = tapNet(in.ID, vcpus, in.Tap.VHost)
 	case "macvtap":
@@ -48,44 +47,6 @@ func tapNet(id string, queues int, vhost bool) *qemu.TapNet {
 // tapFile and vhostFile name the descriptors of a queue among QEMU's files.
 func tapFile(id string, queue int) string   { return fmt.Sprintf("tap %s %d", id, queue) }
 func vhostFile(id string, queue int) string { return fmt.Sprintf("vhost %s %d", id, queue) }
-
-// userNet is QEMU's own network with the definition's forwards. The rules allow
-// one interface of this kind only when there are forwards.
-func (c *Config) userNet() (*qemu.UserNet, error) {
-	u := &qemu.UserNet{}
-	for n := range c.ForwardPorts {
-		f := &c.ForwardPorts[n]
-		hostAddr, err := forwardAddr(f.Host.Address)
-		if err != nil {
-			return nil, fmt.Errorf("forwardPorts[%d].host.address: %w", n, err)
-		}
-		guestAddr, err := forwardAddr(f.Guest.Address)
-		if err != nil {
-			return nil, fmt.Errorf("forwardPorts[%d].guest.address: %w", n, err)
-		}
-		if f.Direction() != "host" {
-			u.GuestForwards = append(u.GuestForwards, qemu.GuestForward{
-				GuestAddr: guestAddr, GuestPort: uint16(f.Guest.Port),
-				Command: fmt.Sprintf("nc %s %d", f.Host.Address, f.Host.Port),
-			})
-			continue
-		}
-		u.HostForwards = append(u.HostForwards, qemu.HostForward{
-			UDP:      f.Protocol() == "udp",
-			HostAddr: hostAddr, HostPort: uint16(f.Host.Port),
-			GuestAddr: guestAddr, GuestPort: uint16(f.Guest.Port),
-		})
-	}
-	return u, nil
-}
-
-// forwardAddr parses the address of a forward; the empty one is the zero Addr.
-func forwardAddr(s string) (netip.Addr, error) {
-	if s == "" {
-		return netip.Addr{}, nil
-	}
-	return netip.ParseAddr(s)
-}
 
 // deriveMAC makes an address from the names of machine and interface: locally
 // administered, unicast, and the same on every host and at every start.

@@ -59,6 +59,28 @@ guest.port = 22
 proto = "udp"
 host = { address = "127.0.0.1", port = 5353 }
 guest = { address = "10.0.2.15", port = 53 }`, qemu.KVM},
+		{"networks", `
+vcpu = 2
+[[interfaces]]
+type = "user"
+id = "net"
+user.backend = "passt"
+[[interfaces]]
+type = "tap"
+id = "vm-tap"
+tap.vhost = true
+[[interfaces]]
+type = "macvtap"
+id = "vm-macvtap"
+macvtap.link = "eth0"
+[[interfaces]]
+type = "bridge"
+id = "vm-bridge"
+bridge = "br0"
+[[interfaces]]
+type = "user"
+id = "alone"
+user.restrict = true`, qemu.KVM},
 	}
 	for _, tt := range tests {
 		t.Run(tt.golden, func(t *testing.T) {

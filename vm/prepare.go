@@ -79,6 +79,12 @@ func DetectHost(ctx context.Context, c *Config, place state.Machine) (host Host,
 		// Whoever cannot do without says so when it starts.
 		host.Virtiofsd, _ = sidecar.FindVirtiofsd(ctx, c.Path(c.Virtiofsd.Package))
 	}
+	if c.leavesBackendOpen() {
+		perr := c.tryPasst(ctx)
+		if host.Passt = perr == nil; perr != nil {
+			host.NoPasst = perr.Error()
+		}
+	}
 	if qemu.IOUring() == nil {
 		host.AIO = "io_uring"
 	}

@@ -198,6 +198,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if s.c.leavesProtocolOpen() && host.Virtiofsd == nil {
 		s.note("shares go by 9p, which is slower: there is no virtiofsd on this host")
 	}
+	s.notePasst(host)
 	nets, err := s.bringUp(ctx, &machine)
 	if err != nil {
 		return none, err
@@ -221,7 +222,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 // once runs QEMU, and the helpers that live and die with it, one time. Disks,
 // initrd and volumes are as they were.
 func (s *supervisor) once(ctx context.Context, p program, plan mounts.Plan, host Host, nets networks) (control.Exit, error) {
-	h, err := s.startHelpers(ctx, host)
+	h, err := s.startHelpers(ctx, host, &p.machine)
 	if err != nil {
 		return control.Exit{}, err
 	}

@@ -35,6 +35,8 @@ type Helper struct {
 	tail *tail
 	done chan struct{} // closed when it is gone, and all it started is, or is on its way out
 
+	relay *relay // ends with it; nil for most
+
 	mu      sync.Mutex
 	stopped bool // Stop came before the end
 	err     error
@@ -44,7 +46,12 @@ type Helper struct {
 // which the program inherits whatever prepare changes, and which nothing else
 // will ever run on.
 func launch(name string, cmd *exec.Cmd, prepare func() error) (*Helper, error) {
-	h := &Helper{name: name, cmd: cmd, tail: new(tail), done: make(chan struct{})}
+	return launchWith(nil, name, cmd, prepare)
+}
+
+// launchWith is launch for a program that has a relay, which it takes over.
+func launchWith(relay *relay, name string, cmd *exec.Cmd, prepare func() error) (*Helper, error) {
+	h := &Helper{name: name, cmd: cmd, tail: new(tail), done: make(chan struct{}), relay: relay}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
 	}
@@ -56,6 +63,9 @@ func launch(name string, cmd *exec.Cmd, prepare func() error) (*Helper, error) {
 	started := make(chan error)
 	go h.run(prepare, started)
 	if err := <-started; err != nil {
+		if relay != nil {
+			relay.stop()
+		}
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return h, nil
@@ -92,6 +102,9 @@ func (h *Helper) run(prepare func() error, started chan<- error) {
 	}
 	started <- nil
 	h.reap()
+	if h.relay != nil {
+		h.relay.stop()
+	}
 	close(h.done)
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 )
 
 // greeterPasst returns a function that asks passt for its gateway's Ethernet
@@ -26,7 +25,7 @@ func greeterPasst(mac net.HardwareAddr) func(io.ReadWriter) error {
 				return err
 			}
 			n := binary.BigEndian.Uint32(size[:])
-			if n > 1<<17 {
+			if n > frameLimit {
 				return fmt.Errorf("it announces a frame of %d bytes", n)
 			}
 			frame := make([]byte, n)
@@ -50,7 +49,7 @@ const (
 
 // arpRequest asks, from the guest's address, who has the gateway's.
 func arpRequest(mac net.HardwareAddr) []byte {
-	guest, gateway := netip.MustParseAddr(passtGuest).As4(), netip.MustParseAddr(passtGateway).As4()
+	guest, gateway := GuestIPv4.As4(), GatewayIPv4.As4()
 	f := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} // to all
 	f = append(f, mac...)
 	f = append(f, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1) // ARP: Ethernet, IPv4, sizes, request
@@ -60,7 +59,7 @@ func arpRequest(mac net.HardwareAddr) []byte {
 }
 
 func isARPReply(f []byte) bool {
-	gateway := netip.MustParseAddr(passtGateway).As4()
+	gateway := GatewayIPv4.As4()
 	return len(f) >= arpLen && f[etherType] == 0x08 && f[etherType+1] == 0x06 &&
 		f[arpOperation+1] == 2 && [4]byte(f[arpSenderIP:arpSenderIP+4]) == gateway
 }
