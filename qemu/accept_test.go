@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mvmrun/mvm/test/hugepages"
 )
 
 // TestRealQEMUAcceptsEveryCommandLine starts each machine of the golden files
@@ -21,11 +23,6 @@ func TestRealQEMUAcceptsEveryCommandLine(t *testing.T) {
 	for _, s := range samples {
 		t.Run(s.golden, func(t *testing.T) {
 			m := s.machine()
-			if m.machineType() == Virt && s.needs == "" {
-				if _, err := exec.LookPath("qemu-system-aarch64"); err != nil {
-					t.Skip("no qemu-system-aarch64 here: install qemu-system-arm to run this")
-				}
-			}
 			files := fit(t, &s, &m)
 			if s.needs != "" {
 				t.Skipf("this test cannot provide %s", s.needs)
@@ -86,6 +83,12 @@ func fit(t *testing.T, s *sample, m *Machine) map[string]*os.File {
 			for i := range m.Drives {
 				m.Drives[i].AIO = strings.Replace(m.Drives[i].AIO, "io_uring", "", 1)
 			}
+		}
+		s.needs = ""
+	case "huge pages":
+		hugepages.Reserve(t, m.Mem+m.HotplugMem)
+		if err := m.CheckHugePages(); err != nil {
+			t.Errorf("CheckHugePages() = %v; want nil", err)
 		}
 		s.needs = ""
 	case "taps":

@@ -253,9 +253,15 @@ func (b *builder) memory() {
 		b.addOpt(b.backendWhy(), "-object", b.backend("mem", size))
 	}
 	if b.HotplugMem > 0 {
-		b.addOpt("hotplugMem", "-object", b.backend("vmem0", fmt.Sprintf("%dM", b.HotplugMem)))
-		b.addOpt("hotpluggedMem", "-device", newOption("virtio-mem-pci").set("id", "vm0").
-			set("memdev", "vmem0").set("requested-size", fmt.Sprintf("%dM", b.HotpluggedMem)))
+		b.addOpt("hotplugMem", "-object", b.hotplugBackend())
+		o := newOption("virtio-mem-pci").set("id", hotplugID).
+			set("memdev", "vmem0").set("requested-size", fmt.Sprintf("%dM", b.HotpluggedMem))
+		if b.HugePages {
+			// A page that is not there when it is plugged is refused to the
+			// guest; one that is not there when it is touched kills QEMU.
+			o.flag("prealloc", true)
+		}
+		b.addOpt("hotpluggedMem", "-device", o)
 	}
 }
 
@@ -266,12 +272,27 @@ func (m *Machine) backendWhy() string {
 	return "hugepageMem"
 }
 
-// backend returns memory that other processes can map, if any does.
+// hotplugID is the virtio-mem device's name to QMP.
+const hotplugID = "vm0"
+
+// hotplugBackend returns the memory that virtio-mem may plug. Huge pages are
+// taken as they are plugged, not all of them at the start.
+func (m *Machine) hotplugBackend() *option {
+	o := m.backend("vmem0", fmt.Sprintf("%dM", m.HotplugMem))
+	if m.HugePages {
+		o.flag("reserve", false)
+	}
+	return o
+}
+
+// backend returns memory that other processes can map, if any does. Huge pages
+// are shared in any case: nothing merges them, and of private ones QEMU could
+// not give back what the guest does without.
 func (m *Machine) backend(id, size string) *option {
 	if !m.memoryBackend() {
 		return newOption("memory-backend-ram").set("id", id).set("size", size)
 	}
-	o := newOption("memory-backend-memfd").set("id", id).set("size", size).flag("share", m.sharedMemory())
+	o := newOption("memory-backend-memfd").set("id", id).set("size", size).flag("share", true)
 	if m.HugePages {
 		o.flag("hugetlb", true)
 	}

@@ -84,6 +84,9 @@ func (c *checker) machine(m *Machine) {
 	if m.HotplugMem > 0 && m.machineType() == MicroVM {
 		c.bad("hotplugMem", "the microvm machine cannot add memory; use q35")
 	}
+	if m.Balloon && m.HugePages {
+		c.bad("balloon", "huge pages that were given back may not be there again; use hotplugMem")
+	}
 	if m.Vsock != nil && m.Vsock.CID < 3 {
 		c.bad("vsock.cid", "%d is reserved; want 3 or more", m.Vsock.CID)
 	}

@@ -59,7 +59,8 @@ func WithoutClock(console []byte) bool {
 }
 
 // KernelParams returns what the kernel's command line must hold for this
-// machine to be heard, to keep time, and to end when its kernel panics.
+// machine to be heard, to keep time, to use the memory that it is given later,
+// and to end when its kernel panics.
 func (m *Machine) KernelParams() []string {
 	var p []string
 	if m.Console {
@@ -74,6 +75,12 @@ func (m *Machine) KernelParams() []string {
 		p = append(p, "reboot=t")
 	}
 	p = append(p, "panic=-1")
+	if m.HotplugMem > 0 {
+		// Linux otherwise leaves plugged memory unused until somebody asks
+		// for it, and then may put into it what cannot be moved out again
+		// (Documentation/admin-guide/mm/memory-hotplug.rst).
+		p = append(p, "memhp_default_state=online", "memory_hotplug.online_policy=auto-movable")
+	}
 	if m.x86() && m.accel() == TCG {
 		p = append(p, m.clockParams()...)
 	}

@@ -70,7 +70,11 @@ var samples = []sample{
 		m.Type, m.HugePages = Q35, true
 		m.Shares = []Share{{Tag: "store", Socket: "/run/fs.sock"}}
 	}, needs: "virtiofsd"},
-	{golden: "hugepages", edit: func(m *Machine) { m.HugePages = true }, needs: "huge pages"},
+	{golden: "hugepages", edit: func(m *Machine) { m.HugePages, m.Mem = true, 64 }, needs: "huge pages"},
+	{golden: "hugepages-hotplug", edit: func(m *Machine) {
+		m.Type, m.HugePages, m.Mem, m.HotplugMem, m.HotpluggedMem = Q35, true, 64, 64, 32
+	}, needs: "huge pages"},
+	{golden: "virt-hotplug", edit: func(m *Machine) { m.Type, m.HotplugMem, m.HotpluggedMem = Virt, 512, 256 }},
 	{golden: "hotplug-memory", edit: func(m *Machine) { m.Type, m.HotplugMem, m.HotpluggedMem = Q35, 1024, 512 }},
 	{golden: "network-user", edit: func(m *Machine) {
 		m.NICs = []NIC{{MAC: "02:00:00:01:01:01", User: &UserNet{HostForwards: []HostForward{

@@ -131,19 +131,6 @@ func (q *QMP) QueryStatus(ctx context.Context) (Status, error) {
 	return s, err
 }
 
-// SetBalloon asks the guest to do with so many bytes of memory. The guest
-// follows in its own time: see the event BALLOON_CHANGE.
-func (q *QMP) SetBalloon(ctx context.Context, bytes int64) error {
-	return q.Do(ctx, "balloon", map[string]int64{"value": bytes}, nil)
-}
-
-// QueryBalloon returns how many bytes of memory the guest has now.
-func (q *QMP) QueryBalloon(ctx context.Context) (int64, error) {
-	var b struct{ Actual int64 }
-	err := q.Do(ctx, "query-balloon", nil, &b)
-	return b.Actual, err
-}
-
 // An Event is something that happened in QEMU.
 type Event struct {
 	Name string          // "SHUTDOWN", "GUEST_PANICKED", "RESET", "POWERDOWN", "STOP", …

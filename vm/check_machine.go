@@ -72,6 +72,10 @@ func (k *checker) checkResources() {
 			k.wrong(m.key, "virtio-mem plugs blocks of 2 MiB, so the number must be even")
 		}
 	}
+	if c.Balloon && c.HugepageMem {
+		k.wrong("balloon", "a huge page that the guest has given back may not be there when it wants it again, and the guest would die").
+			Hint = "leave balloon out: with hotplugMem memory can be taken back and given again, and is refused if it is not there"
+	}
 	if c.InitialBalloonMem != 0 {
 		k.wrong("initialBalloonMem", "QEMU's balloon starts empty").
 			Hint = "leave it out, and inflate the balloon when the guest runs"

@@ -9,8 +9,6 @@ var notYet = []struct {
 	key  string
 	used func(c *Config, i int) bool
 }{
-	{"hugepageMem", func(c *Config, _ int) bool { return c.HugepageMem }},
-	{"hotplugMem", func(c *Config, _ int) bool { return c.HotplugMem > 0 }},
 	{"volumes[].imageType", func(c *Config, i int) bool { return c.Volumes[i].Format() != "raw" }},
 	{"devices[]", func(*Config, int) bool { return true }},
 	{"vsock.cid", func(c *Config, _ int) bool { return c.VSock.CID != 0 }},

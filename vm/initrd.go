@@ -81,6 +81,7 @@ func kmodMachine(m *qemu.Machine) kmod.Machine {
 		Disks:   len(m.Drives) > 0,
 		Network: len(m.NICs) > 0,
 		Balloon: m.Balloon,
+		Memory:  m.HotplugMem > 0,
 		VSock:   m.Vsock != nil,
 		RNG:     true,
 		FWCfg:   len(m.Credentials) > 0,

@@ -181,6 +181,9 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if err != nil {
 		return none, err
 	}
+	if err := machine.CheckHugePages(); err != nil {
+		return none, err
+	}
 	registration := ""
 	if disk != nil {
 		registration = disk.Registration

@@ -37,6 +37,11 @@ func (s *supervisor) Usage(ctx context.Context) control.Usage {
 	if u.Answers && s.c.Balloon {
 		u.Balloon, _ = q.QueryBalloon(ctx) // a guest without the driver knows none
 	}
+	if u.Answers && s.c.HotplugMem > 0 {
+		if n, err := q.QueryHotplugged(ctx); err == nil {
+			u.Plugged = &n
+		}
+	}
 	return u
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -104,31 +105,38 @@ func newMonitors(e env) []*cobra.Command {
 			return c.Monitor(cmd.Context(), control.Order{Do: do})
 		})
 	}
-	balloon := &cobra.Command{
-		Use:     "balloon NAME MIB",
-		GroupID: "life",
-		Short:   "Ask a guest to give memory back, or to take it again",
-		Long: `Balloon asks the guest to do with so many MiB of memory. The guest follows in its
-own time, as far as it can. The definition must have balloon = true.`,
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: e.completeRunning,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			place, err := e.place(args[0])
-			if err != nil {
-				return err
-			}
-			var mib int
-			if _, err := fmt.Sscanf(args[1], "%d", &mib); err != nil {
-				return usageError{fmt.Errorf("%q is no number of MiB", args[1])}
-			}
-			return control.NewClient(place.Name, place.Socket()).Monitor(cmd.Context(), control.Order{Do: "balloon", MiB: mib})
-		},
+	resize := func(do, short, long string) *cobra.Command {
+		return &cobra.Command{
+			Use:               do + " NAME MIB",
+			GroupID:           "life",
+			Short:             short,
+			Long:              long,
+			Args:              cobra.ExactArgs(2),
+			ValidArgsFunction: e.completeRunning,
+			RunE: func(cmd *cobra.Command, args []string) error {
+				place, err := e.place(args[0])
+				if err != nil {
+					return err
+				}
+				mib, err := strconv.Atoi(args[1])
+				if err != nil {
+					return usageError{fmt.Errorf("%q is no number of MiB", args[1])}
+				}
+				return control.NewClient(place.Name, place.Socket()).Monitor(cmd.Context(), control.Order{Do: do, MiB: mib})
+			},
+		}
 	}
 	return []*cobra.Command{
 		order("pause NAME", "pause", "Stop a guest's processors", "Pause stops the guest's processors where they are, until resume."),
 		order("resume NAME", "resume", "Let a paused guest go on", "Resume lets the guest's processors run again."),
 		order("reset NAME", "reset", "Press a guest's reset button", "Reset resets the machine: the guest is not asked."),
-		balloon,
+		resize("balloon", "Ask a guest to give memory back, or to take it again",
+			`Balloon asks the guest to do with so many MiB of memory. The guest follows in its
+own time, as far as it can. The definition must have balloon = true.`),
+		resize("memory", "Plug more memory into a guest, or pull it out",
+			`Memory gives the guest so many MiB in all: from the definition's mem to mem and
+hotplugMem together, in steps of 2 MiB. The guest follows in its own time, and
+gives back what it can do without. The definition must have hotplugMem.`),
 	}
 }
 

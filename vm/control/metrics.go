@@ -25,6 +25,7 @@ type Usage struct {
 	QEMU       *Process // nil while there is none
 	Answers    bool     // QEMU answered on QMP
 	Balloon    int64    // bytes of memory the guest has now; 0 if nobody knows
+	Plugged    *int64   // bytes of memory that virtio-mem adds; nil without it
 	Disks      []Disk
 }
 
@@ -76,6 +77,9 @@ func Metrics(s Status, u Usage) []byte {
 	m.gauge("mvm_memory_bytes", "Memory that the guest was started with.", float64(int64(s.MemMiB)<<20))
 	if u.Balloon > 0 {
 		m.gauge("mvm_balloon_bytes", "Memory that the balloon leaves the guest.", float64(u.Balloon))
+	}
+	if u.Plugged != nil {
+		m.gauge("mvm_hotplugged_memory_bytes", "Memory that is plugged in beside that.", float64(*u.Plugged))
 	}
 	m.gauge("mvm_qmp_up", "Whether QEMU answered when it was asked for these numbers.", b2f(u.Answers))
 	m.process("mvm_supervisor", "mvm", &u.Supervisor)

@@ -112,10 +112,11 @@ type Event struct {
 type Order struct {
 	// Do is one of [Orders].
 	Do string `json:"do"`
-	// MiB is the guest's memory that "balloon" asks for.
+	// MiB is the guest's memory that "balloon" and "memory" ask for, all of it.
 	MiB int `json:"mib,omitempty"`
 }
 
 // Orders are what [Order.Do] can be: stop the guest's CPUs, let them run again,
-// press the reset button, and ask the guest to give memory back or take it.
-var Orders = []string{"pause", "resume", "reset", "balloon"}
+// press the reset button, ask the guest to give memory back or take it, and plug
+// more memory in or pull it out.
+var Orders = []string{"pause", "resume", "reset", "balloon", "memory"}

@@ -32,6 +32,7 @@ const fsPrefix = "fs-"
 type Machine struct {
 	PCI      bool // virtio devices are on PCI, else on MMIO
 	Balloon  bool
+	Memory   bool // virtio-mem
 	RNG      bool
 	Network  bool
 	VSock    bool
@@ -60,6 +61,7 @@ func ForMachine(m Machine) []Want {
 	}{
 		{m.RNG, "virtio_rng"},
 		{m.Balloon, "virtio_balloon"},
+		{m.Memory, "virtio_mem"},
 		{m.Network, "virtio_net"},
 		{m.VSock, "vmw_vsock_virtio_transport"},
 		{m.Graphics, "virtio_gpu"},
