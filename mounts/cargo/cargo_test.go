@@ -110,7 +110,7 @@ func TestATreeArrivesAsItWas(t *testing.T) {
 		"bin/run": "#!/bin/sh\n", "deep/1/2/3/4/f": "deep", "nothing/": "",
 		"here": "->a", "there": "->/etc/passwd", "nowhere": "->../../../gone", "deep/up": "->..",
 		"name with  space, ünicode and\nnewline": "x",
-		"locked/f":                               "readable",
+		"locked/f": "readable",
 	})
 	for path, mode := range map[string]fs.FileMode{"bin/run": 0o755, "empty": 0o400, "a": 0o600, "locked": 0o555} {
 		if err := os.Chmod(filepath.Join(from, path), mode); err != nil {
