@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/state"
 )
@@ -146,47 +144,4 @@ func (e env) place(arg string) (state.Machine, error) {
 		return state.Machine{}, err // it is to be part of paths
 	}
 	return dirs.Machine(name), nil
-}
-
-// completeDefinition offers the definitions that a name or a file can mean.
-func (e env) completeDefinition(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for _, dir := range e.definitionDirs() {
-		for _, ext := range []string{".toml", ".json"} {
-			found, _ := filepath.Glob(filepath.Join(dir, "*"+ext))
-			for _, f := range found {
-				names = append(names, strings.TrimSuffix(filepath.Base(f), ext))
-			}
-		}
-	}
-	return names, cobra.ShellCompDirectiveDefault
-}
-
-// completeRunning offers the machines that run.
-func (e env) completeRunning(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	dirs, err := e.dirs()
-	if err != nil || len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	names, _ := dirs.Names()
-	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
-// completeCp offers the machines that run, with a colon, beside local files.
-func (e env) completeCp(_ *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-	dirs, err := e.dirs()
-	if err != nil || len(args) > 1 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	if len(args) == 1 && parseEnd(args[0]).machine != "" || strings.ContainsAny(toComplete, "./") {
-		return nil, cobra.ShellCompDirectiveDefault // the other side is this host
-	}
-	names, _ := dirs.Names()
-	for i := range names {
-		names[i] += ":"
-	}
-	return names, cobra.ShellCompDirectiveNoSpace
 }

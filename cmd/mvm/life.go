@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -30,40 +32,31 @@ func (e env) machineCommand(use, short, long string, f func(cmd *cobra.Command, 
 			if err != nil {
 				return err
 			}
-			return f(cmd, place, control.NewClient(place.Name, place.Socket()))
+			c := control.NewClient(place.Name, place.Socket())
+			err = f(cmd, place, c)
+			if errors.Is(err, control.ErrNotRunning) && e.comes(cmd.Context(), place, c) {
+				err = f(cmd, place, c)
+			}
+			return err
 		},
 	}
 }
 
-func newStop(e env) *cobra.Command {
-	return e.machineCommand("stop NAME", "Stop a machine and wait until it is gone",
-		`Stop asks the guest to power off, and forces it when it does not within the
-definition's stopTimeout. It shows what it tries and returns when nothing is left
-of the machine. Its exit status is 0 if the machine is gone, whichever way.`,
-		func(cmd *cobra.Command, place state.Machine, c *control.Client) error {
-			exit, err := c.Stop(cmd.Context(), e.show(place.Name))
-			if err != nil {
-				return err
-			}
-			if exit.Reason == control.Killed {
-				warn(e.stderr, "%s: %s", place.Name, exit.Detail)
-			}
-			// The machine has ended; its supervisor still tidies up.
-			return place.Wait()
-		})
+// comes reports whether a machine that did not answer does so now: it may have been
+// locked a moment ago, and have no socket yet.
+func (e env) comes(ctx context.Context, place state.Machine, c *control.Client) bool {
+	ctx, cancel := context.WithTimeout(ctx, comeLimit)
+	defer cancel()
+	ok, err := place.Await(ctx, func() bool {
+		_, err := c.Status(ctx)
+		return err == nil
+	})
+	return ok && err == nil
 }
 
-func newKill(e env) *cobra.Command {
-	return e.machineCommand("kill NAME", "End a machine without asking its guest",
-		`Kill ends QEMU at once, as if the plug were pulled: what the guest has not written
-to its volumes yet is lost. "mvm stop" is the gentle way.`,
-		func(cmd *cobra.Command, place state.Machine, c *control.Client) error {
-			if _, err := c.Kill(cmd.Context(), e.show(place.Name)); err != nil {
-				return err
-			}
-			return place.Wait()
-		})
-}
+// comeLimit is how long a machine may take from its lock to its socket. It takes
+// a millisecond.
+const comeLimit = 5 * time.Second
 
 // show prints events for a person.
 func (e env) show(name string) func(control.Event) {
@@ -169,6 +162,7 @@ what is mounted there; when they differ, both are shown, and the machine ends.`,
 			fmt.Fprintf(out, "%-12s %s\n", "store disk", orDash(s.StoreDisk))
 			return writeMounts(out, s.Mounts)
 		})
+	cmd.ValidArgsFunction = e.completeKnown
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print an object")
 	return cmd
 }

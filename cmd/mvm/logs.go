@@ -34,6 +34,7 @@ as the log goes back. With -f it goes on with the console until the guest ends.`
 			_, err = io.Copy(cmd.OutOrStdout(), r)
 			return err
 		})
+	cmd.ValidArgsFunction = e.completeKnown
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the guest ends")
 	cmd.Flags().IntVarP(&lines, "lines", "n", 0, "print only so many of the last lines; 0 is all")
 	return cmd

@@ -75,7 +75,7 @@ an extension is a file.`,
 		&cobra.Group{ID: "host", Title: "This host:"},
 	)
 	root.AddCommand(
-		newRun(e), newStart(e), newStop(e), newKill(e), newPs(e), newStatus(e), newExec(e), newShell(e), newCp(e), newConsole(e),
+		newRun(e), newStart(e), newStop(e), newRestart(e), newKill(e), newRm(e), newPs(e), newTop(e), newStatus(e), newExec(e), newShell(e), newCp(e), newConsole(e),
 		newLogs(e), newEvents(e), newWait(e), newWhy(e),
 		newCheck(e), newArgv(e), newMounts(e),
 		newStore(e), newSystemd(e), newDoctor(e), newVersion(), newExitCodes(),

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -27,7 +29,8 @@ func newPs(e env) *cobra.Command {
 		Long: `Ps lists the machines of this user that run. Nothing is taken for running that
 is not: each machine's lock is looked at and its supervisor asked. What a killed
 supervisor left behind is removed and said.`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := e.running(cmd.Context())
 			if err != nil {
@@ -87,13 +90,21 @@ func (e env) ask(ctx context.Context, place state.Machine) *control.Status {
 		return &s
 	}
 	running, lockErr := place.Running()
+	if running && errors.Is(err, control.ErrNotRunning) { // moving in or out, most likely
+		if e.comes(ctx, place, control.NewClient(place.Name, place.Socket())) {
+			return e.ask(ctx, place)
+		}
+		running, lockErr = place.Running()
+	}
 	switch {
 	case lockErr != nil:
 		warn(e.stderr, "%s: %v", place.Name, lockErr)
 		return nil
 	case running:
-		id, _ := place.ReadIdentity() // zero if it is just moving in
-		if !errors.Is(err, control.ErrNotRunning) {
+		id, _ := place.Supervisor() // zero if it could not write that down
+		if _, serr := os.Stat(place.Socket()); errors.Is(serr, fs.ErrNotExist) {
+			warn(e.stderr, "%s: its supervisor, process %d, has lost its control socket: somebody removed %s", place.Name, id.PID, place.Runtime)
+		} else {
 			warn(e.stderr, "%s: its supervisor, process %d, does not answer: %v", place.Name, id.PID, err)
 		}
 		return &control.Status{Name: place.Name, State: "unknown", PID: id.PID, Started: time.Now()}

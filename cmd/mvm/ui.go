@@ -116,6 +116,8 @@ func hint(err error) string {
 		return e.Hint
 	case *endedError:
 		return e.exit.Hint
+	case *vmHint:
+		return e.hint
 	case *state.RunningError:
 		return "mvm ps shows what runs; mvm stop ends it"
 	}

@@ -36,6 +36,7 @@ guest added to its error.`,
 			}
 			return printWhy(cmd.OutOrStdout(), place, exit, lines)
 		})
+	cmd.ValidArgsFunction = e.completeKnown
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print an object with all evidence")
 	cmd.Flags().IntVarP(&lines, "lines", "n", 20, "how many lines of each kind of evidence to show")
 	return cmd

@@ -35,15 +35,28 @@ func NewClient(name, path string) *Client {
 // Status asks for the machine's state.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
-	resp, err := c.do(ctx, http.MethodGet, "/v1/status", nil)
+	err := c.get(ctx, "/v1/status", &s)
+	return s, err
+}
+
+// Usage asks for what the machine uses of its host now.
+func (c *Client) Usage(ctx context.Context) (Usage, error) {
+	var u Usage
+	err := c.get(ctx, "/v1/usage", &u)
+	return u, err
+}
+
+// get asks for an object.
+func (c *Client) get(ctx context.Context, path string, v any) error {
+	resp, err := c.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
-		return s, err
+		return err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&s); err != nil {
-		return s, fmt.Errorf("%s: %w", c.name, err)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(v); err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
 	}
-	return s, nil
+	return nil
 }
 
 // Stop asks the machine to end, calls f for each event on the way, and returns

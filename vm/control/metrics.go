@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -20,44 +21,58 @@ type Measured interface {
 
 // A Usage is what a machine uses of its host.
 type Usage struct {
-	Supervisor Process  // mvm itself
-	Goroutines int      // in it
-	QEMU       *Process // nil while there is none
-	Answers    bool     // QEMU answered on QMP
-	Balloon    int64    // bytes of memory the guest has now; 0 if nobody knows
-	Plugged    *int64   // bytes of memory that virtio-mem adds; nil without it
-	Disks      []Disk
+	Supervisor Process  `json:"supervisor"`        // mvm itself
+	Goroutines int      `json:"goroutines"`        // in it
+	QEMU       *Process `json:"qemu,omitempty"`    // nil while there is none
+	Answers    bool     `json:"answers"`           // QEMU answered on QMP
+	Balloon    int64    `json:"balloon,omitempty"` // bytes of memory the guest has now; 0 if nobody knows
+	Plugged    *int64   `json:"plugged,omitempty"` // bytes of memory that virtio-mem adds; nil without it
+	Disks      []Disk   `json:"disks,omitempty"`
 }
 
 // A Process is what the kernel says of one.
 type Process struct {
-	CPU      time.Duration // user and system time of all its threads
-	Resident int64         // bytes
-	Threads  int
-	Files    int // open descriptors; -1 if they may not be counted
+	CPU      time.Duration `json:"cpuNs"`    // user and system time of all its threads
+	Resident int64         `json:"resident"` // bytes
+	Threads  int           `json:"threads"`
+	Files    int           `json:"files"` // open descriptors; -1 if they may not be counted
 }
 
 // A Disk is what QEMU counts for one.
 type Disk struct {
-	Name                      string // as in the guest's plan: "store", "volume0"
-	ReadBytes, WrittenBytes   int64
-	Reads, Writes, Flushes    int64
-	ReadTime, WriteTime       time.Duration
-	FailedReads, FailedWrites int64
+	Name         string        `json:"name"` // as in the guest's plan: "store", "volume0"
+	ReadBytes    int64         `json:"readBytes"`
+	WrittenBytes int64         `json:"writtenBytes"`
+	Reads        int64         `json:"reads"`
+	Writes       int64         `json:"writes"`
+	Flushes      int64         `json:"flushes"`
+	ReadTime     time.Duration `json:"readNs"`
+	WriteTime    time.Duration `json:"writeNs"`
+	FailedReads  int64         `json:"failedReads"`
+	FailedWrites int64         `json:"failedWrites"`
 }
 
 // usageLimit is how long QEMU may take to be asked. A scraper waits 10 s.
 const usageLimit = 2 * time.Second
 
-func (h handler) metrics(w http.ResponseWriter, r *http.Request) {
-	var u Usage
-	if m, ok := h.m.(Measured); ok {
-		ctx, cancel := context.WithTimeout(r.Context(), usageLimit)
-		defer cancel()
-		u = m.Usage(ctx)
+func (h handler) measure(ctx context.Context) Usage {
+	m, ok := h.m.(Measured)
+	if !ok {
+		return Usage{}
 	}
+	ctx, cancel := context.WithTimeout(ctx, usageLimit)
+	defer cancel()
+	return m.Usage(ctx)
+}
+
+func (h handler) metrics(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = w.Write(Metrics(h.m.Status(), u))
+	_, _ = w.Write(Metrics(h.m.Status(), h.measure(r.Context())))
+}
+
+func (h handler) usage(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(h.measure(r.Context()))
 }
 
 // Metrics returns a machine's state and use in Prometheus's text format.

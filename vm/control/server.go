@@ -63,6 +63,7 @@ func Serve(path string, m Machine) (*Server, error) {
 	mux.HandleFunc("POST /v1/monitor", h.monitor)
 	mux.HandleFunc("GET /v1/console", h.console)
 	mux.HandleFunc("GET /v1/events", h.events)
+	mux.HandleFunc("GET /v1/usage", h.usage)
 	mux.HandleFunc("GET /metrics", h.metrics)
 	mux.HandleFunc("POST /v1/exec", h.exec)
 	s.http = &http.Server{

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -44,6 +45,9 @@ func (m Machine) ConsoleLog() string { return filepath.Join(m.State, "console.lo
 
 // LastExit is how the machine ended last, as JSON.
 func (m Machine) LastExit() string { return filepath.Join(m.State, "exit.json") }
+
+// Events is what happened in the machine's last life, as JSON lines.
+func (m Machine) Events() string { return filepath.Join(m.State, "events.ndjson") }
 
 // GCRoots is a directory of links that keep the machine's closure.
 func (m Machine) GCRoots() string { return filepath.Join(m.State, "gcroots") }
@@ -109,10 +113,48 @@ func (e *OwnerError) Error() string {
 // the holder of the lock may call it.
 func (m Machine) RemoveRuntime() error { return os.RemoveAll(m.Runtime) }
 
-// Names lists the machines that have a run-time directory, sorted. A directory
-// of machines that does not exist has none.
+// Names lists the machines that run or seem to, sorted: those that have a
+// run-time directory, and those whose lock is held though they have none.
 func (d Dirs) Names() ([]string, error) {
-	entries, err := os.ReadDir(d.Runtime)
+	names, err := subdirs(d.Runtime)
+	if err != nil {
+		return nil, err
+	}
+	known, err := subdirs(d.State)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range known {
+		if slices.Contains(names, name) {
+			continue
+		}
+		// One that may not be looked at is somebody else's.
+		if running, err := d.Machine(name).Running(); err == nil && running {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// Known lists the machines that have a directory of either kind, sorted.
+func (d Dirs) Known() ([]string, error) {
+	running, err := subdirs(d.Runtime)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := subdirs(d.State)
+	if err != nil {
+		return nil, err
+	}
+	names := append(running, kept...)
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// subdirs lists the directories in dir. One that does not exist has none.
+func subdirs(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
