@@ -141,7 +141,7 @@ func (b *builder) basics() {
 	if b.Graphics == nil {
 		b.add("graphics", "-display", "none")
 	}
-	if !b.NoSandbox {
+	if b.ownSandbox() {
 		b.sandbox()
 	}
 	if !b.Standalone {
@@ -193,24 +193,30 @@ func (b *builder) defaultOptions() map[string]string {
 	}
 }
 
-// sandbox denies what QEMU does not need. A helper program that QEMU starts
-// needs two of the denials lifted.
+// sandbox denies what QEMU does not need. A program that QEMU starts, and one
+// that gains privileges, need a denial lifted each.
 func (b *builder) sandbox() {
 	o := newOption("on").set("obsolete", "deny")
+	if !b.helperGains() {
+		o.set("elevateprivileges", "deny")
+	}
 	if !b.spawns() {
-		o.set("elevateprivileges", "deny").set("spawn", "deny")
+		o.set("spawn", "deny")
 	}
 	b.addOpt("always", "-sandbox", o.set("resourcecontrol", "deny"))
 }
 
+// ownSandbox reports whether the sandbox is for the machine to choose. One in
+// ExtraArgs takes its place, since QEMU heeds the first only.
+func (m *Machine) ownSandbox() bool {
+	return !m.NoSandbox && !slices.ContainsFunc(m.ExtraArgs, func(a string) bool { return a == "-sandbox" || a == "--sandbox" })
+}
+
 // spawns reports whether QEMU starts other programs.
 func (m *Machine) spawns() bool {
-	for _, n := range m.NICs {
-		if n.Bridge != nil || n.User != nil && len(n.User.GuestForwards) > 0 {
-			return true
-		}
-	}
-	return false
+	return m.helperGains() || slices.ContainsFunc(m.NICs, func(n NIC) bool {
+		return n.User != nil && len(n.User.GuestForwards) > 0
+	})
 }
 
 func (b *builder) processor() {

@@ -134,7 +134,8 @@ type Machine struct {
 	// Start refuses it.
 	Standalone bool
 
-	// ExtraArgs are appended as they are.
+	// ExtraArgs are appended as they are. A "-sandbox" among them takes the
+	// place of the machine's own.
 	ExtraArgs []string
 }
 

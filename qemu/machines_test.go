@@ -127,6 +127,9 @@ var samples = []sample{
 		m.AllowReset, m.NoSandbox = true, true
 		m.ExtraArgs = []string{"-device", "virtio-rng-device,id=more"}
 	}},
+	{golden: "extra-sandbox", edit: func(m *Machine) {
+		m.ExtraArgs = []string{"-sandbox", "on,obsolete=deny,resourcecontrol=deny"}
+	}},
 	{golden: "standalone", edit: func(m *Machine) {
 		m.Standalone = true
 		m.NICs = []NIC{{Tap: &TapNet{Ifname: "vm-a1", Files: []string{"tap0"}}}}

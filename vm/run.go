@@ -239,7 +239,13 @@ func (s *supervisor) once(ctx context.Context, p program, plan mounts.Plan, host
 	if err := openFiles(&p.machine, p.cred, h.files); err != nil {
 		return control.Exit{}, errors.Join(err, h.stop(ctx))
 	}
+	s.mu.Lock()
+	s.launched = &launched{p, h.running}
+	s.mu.Unlock()
 	exit, err := s.watch(ctx, p, plan, h)
+	s.mu.Lock()
+	s.launched = nil
+	s.mu.Unlock()
 	if herr := h.stop(ctx); herr != nil {
 		s.note("%v", herr)
 	}

@@ -80,9 +80,10 @@ type supervisor struct {
 	mu       sync.Mutex
 	status   control.Status
 	programs string        // the guest's system's search path
-	agent    *agent.Client // nil before QEMU runs, as are the next two
+	agent    *agent.Client // nil before QEMU runs, as are the next three
 	hub      *console.Hub
 	qmp      *qemu.QMP
+	launched *launched
 }
 
 var _ control.Machine = (*supervisor)(nil)

@@ -22,6 +22,7 @@ const (
 	exitHost       = 101
 	exitRunning    = 102
 	exitNotRunning = 103
+	exitWeaker     = 104
 	exitGuest      = 120
 	exitPanic      = 121
 	exitQEMU       = 122
@@ -40,6 +41,7 @@ const exitCodesHelp = `The exit status of mvm says what happened:
   101  this host lacks something: a program, a file, a right, space
   102  the machine runs already
   103  the machine does not run
+  104  the machine is shut in less than its definition says (status --security)
 
 run with a command ends with the command's status; with 128 and the signal if it
 was stopped before the command had ended. Otherwise run ends with the guest's own

@@ -134,12 +134,20 @@ gives back what it can do without. The definition must have hotplugMem.`),
 }
 
 func newStatus(e env) *cobra.Command {
-	var asJSON bool
+	var asJSON, shutIn bool
 	cmd := e.machineCommand("status NAME", "Show how a machine is, or how it ended",
 		`Status shows a machine that runs. For one that does not, it shows how it ended
 when it ran last. A guest that is ready has each mount of its plan compared with
-what is mounted there; when they differ, both are shown, and the machine ends.`,
-		func(cmd *cobra.Command, place state.Machine, _ *control.Client) error {
+what is mounted there; when they differ, both are shown, and the machine ends.
+
+With --security it shows how QEMU and its helpers are shut in, as the kernel has
+it at this moment: users, system call filters, capabilities, what is open for
+writing and who listens. It fails with 104 if that is weaker than the definition
+says.`,
+		func(cmd *cobra.Command, place state.Machine, client *control.Client) error {
+			if shutIn {
+				return printSecurity(cmd.Context(), cmd.OutOrStdout(), client, asJSON)
+			}
 			s := e.ask(cmd.Context(), place)
 			if s == nil {
 				return e.lastExit(cmd, place, asJSON)
@@ -164,6 +172,7 @@ what is mounted there; when they differ, both are shown, and the machine ends.`,
 		})
 	cmd.ValidArgsFunction = e.completeKnown
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print an object")
+	cmd.Flags().BoolVar(&shutIn, "security", false, "show how its processes are shut in")
 	return cmd
 }
 

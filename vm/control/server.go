@@ -64,6 +64,7 @@ func Serve(path string, m Machine) (*Server, error) {
 	mux.HandleFunc("GET /v1/console", h.console)
 	mux.HandleFunc("GET /v1/events", h.events)
 	mux.HandleFunc("GET /v1/usage", h.usage)
+	mux.HandleFunc("GET /v1/security", h.security)
 	mux.HandleFunc("GET /metrics", h.metrics)
 	mux.HandleFunc("POST /v1/exec", h.exec)
 	s.http = &http.Server{
