@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -107,6 +108,73 @@ func TestLogTurnsOver(t *testing.T) {
 		if got, _ := os.ReadFile(name); string(got) != want {
 			t.Errorf("%s = %q; want %q", filepath.Base(name), got, want)
 		}
+	}
+}
+
+func TestLogKnowsItsTimes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "console.log")
+	begin := time.Unix(1_800_000_000, 0)
+	open := func(now time.Time) *Log {
+		t.Helper()
+		l, err := OpenLog(path, 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.now = func() time.Time { return now }
+		return l
+	}
+	// Seconds since the beginning, and what is written then: 20 bytes turn it over.
+	for _, w := range []struct {
+		at   float64
+		text string
+	}{{0, "one "}, {0.9, "still "}, {2, "two "}, {3600, "hour "}, {3601, "turned "}, {3700, "later"}} {
+		l := open(begin.Add(time.Duration(w.at * float64(time.Second))))
+		if _, err := io.WriteString(l, w.text); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		since float64
+		want  string
+	}{{-1, "one still two hour |turned later"}, {0, "one still two hour |turned later"}, {1.95, "two hour |turned later"}, {3, "hour |turned later"},
+		{3600.5, "hour |turned later"}, {3601, "|turned later"}, {3602, "|later"}, {3701, "|"}} {
+		var got string
+		for i, p := range []string{path + ".1", path} {
+			text, err := os.ReadFile(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at, ok, err := OffsetSince(p, begin.Add(time.Duration(tt.since*float64(time.Second))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i > 0 {
+				got += "|"
+			}
+			if ok {
+				got += string(text[at:])
+			}
+		}
+		if got != tt.want {
+			t.Errorf("since %v s: %q; want %q", tt.since, got, tt.want)
+		}
+	}
+	// One that was emptied begins anew.
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	l := open(begin.Add(2 * time.Hour))
+	if _, err := io.WriteString(l, "new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if at, ok, err := OffsetSince(path, begin); at != 0 || !ok || err != nil {
+		t.Errorf("OffsetSince() of an emptied log = %d, %v, %v; want its beginning", at, ok, err)
 	}
 }
 
