@@ -68,7 +68,12 @@ type Ending struct {
 	Shutdown *Shutdown
 	// Panic is the last GUEST_PANICKED event, or nil.
 	Panic *Event
+	// Last are the last events of all, oldest first.
+	Last []Event
 }
+
+// lastEvents is how many events [Ending.Last] has: an ordinary life has ten.
+const lastEvents = 16
 
 // Start starts QEMU with the machine's CPUs stopped and returns when it answers
 // on QMP; call [QMP.Cont] to let the guest run. If ctx ends first, or QEMU does,
@@ -182,6 +187,10 @@ func (p *Process) note(e qmpconn.Event) {
 	ev := Event(e)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if n := len(p.ending.Last) + 1 - lastEvents; n > 0 {
+		p.ending.Last = slices.Delete(p.ending.Last, 0, n)
+	}
+	p.ending.Last = append(p.ending.Last, ev)
 	if s, ok := ev.Shutdown(); ok {
 		p.ending.Shutdown = &s
 	}
@@ -271,7 +280,9 @@ func (p *Process) Stderr() string { return p.stderr.String() }
 func (p *Process) Ending() Ending {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ending
+	e := p.ending
+	e.Last = slices.Clone(e.Last)
+	return e
 }
 
 // Signal sends a signal. The error is os.ErrProcessDone after QEMU's end; a

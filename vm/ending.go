@@ -35,6 +35,10 @@ type facts struct {
 	qemuHint    string
 	console     []byte // the end of the console
 	stderr      []byte // the end of QEMU's standard error
+	events      string // QEMU's last
+	helpers     string // what they wrote last
+	memory      string // that the kernel has killed for want of it, or ""
+	starved     bool   // and QEMU is what it has killed, as far as one can tell
 }
 
 // Rungs that force a machine, as opposed to asking it.
@@ -71,6 +75,9 @@ func (f *facts) judge() control.Exit {
 	if e.Detail != "" {
 		e.Evidence.Console = string(f.console)
 		e.Evidence.QEMU = string(f.stderr)
+		e.Evidence.Events = f.events
+		e.Evidence.Helpers = f.helpers
+		e.Evidence.Memory = f.memory
 	}
 	return e
 }
@@ -119,6 +126,10 @@ func (f *facts) reasonOf(e *control.Exit) {
 			e.Detail = fmt.Sprintf("the guest did not power off when asked to; %s ended it", e.Rung)
 			e.Hint = "raise stopTimeout if it only needs longer"
 		}
+	case f.starved:
+		e.Reason = control.HostMemory
+		e.Detail = "the host ran out of memory and killed QEMU"
+		e.Hint = "give the guest less (mem), or the host or its control group more"
 	case f.qemuErr != nil:
 		e.Reason = control.QEMUError
 		e.Detail = f.qemuErr.Error()

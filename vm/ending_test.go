@@ -52,6 +52,8 @@ func TestEveryEndHasItsReason(t *testing.T) {
 		{name: "a helper dies", f: facts{ready: true, helperErr: errors.New("virtiofsd of share src (process 7) was ended by signal 9"), tried: []climbed{{rungAgent, nil}}},
 			want: control.HelperDied, detail: "virtiofsd of share src"},
 		{name: "QEMU crashes", f: facts{ready: true, qemuErr: errors.New("QEMU was ended by signal 11")}, want: control.QEMUError, detail: "signal 11"},
+		{name: "the host kills QEMU for its memory", f: facts{ready: true, qemuErr: errors.New("QEMU was ended by signal 9"), starved: true}, want: control.HostMemory, detail: "out of memory", hint: "mem"},
+		{name: "and while it is killed on request", f: facts{ready: true, killAsked: true, stopWhy: "kill", qemuErr: errors.New("QEMU was ended by signal 9"), starved: true, tried: []climbed{{rungKill, nil}}}, want: control.Killed},
 		{name: "somebody else quits QEMU", f: facts{ready: true, reason: "host-signal"}, want: control.QEMUError, detail: "host-signal"},
 		{name: "powered off before it was ready", f: facts{reason: "guest-shutdown"}, want: control.GuestFailed, detail: "before it was ready"},
 		{name: "mounts differ", f: facts{ready: true, mismatch: "/nix/store is not mounted", tried: []climbed{{rungQuit, nil}}}, want: control.GuestFailed, detail: "/nix/store is not mounted"},

@@ -1,7 +1,9 @@
 package vm
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"sync"
 	"time"
 
@@ -68,4 +70,22 @@ func (j *journal) follow(ctx context.Context, f func(control.Event) error) error
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// lines is what happened, as JSON lines. The evidence of an exit is left out: it
+// is kept with the exit.
+func (j *journal) lines() []byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	for _, e := range j.events {
+		if e.Exit != nil {
+			exit := *e.Exit
+			exit.Evidence = control.Evidence{}
+			e.Exit = &exit
+		}
+		_ = enc.Encode(e) // plain data into a buffer
+	}
+	return b.Bytes()
 }

@@ -97,8 +97,10 @@ func (s *supervisor) moveIn(undo *undoList) error {
 	undo.add("remove the run-time directory", s.place.RemoveRuntime)
 	// What is said of the last end must not be said of this one, should this
 	// process be killed.
-	if err := os.Remove(s.place.LastExit()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, last := range []string{s.place.LastExit(), s.place.Events()} {
+		if err := os.Remove(last); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	id, err := state.Self()
 	if err != nil {
@@ -118,6 +120,7 @@ func (s *supervisor) moveIn(undo *undoList) error {
 
 // end says how the machine ended, to followers and to the next boot.
 func (s *supervisor) end(exit control.Exit) {
+	exit.Definition, exit.Ended = s.c.File(), time.Now().Round(0)
 	s.update(func(st *control.Status) { st.State, st.QEMU, st.Exit = control.Exited, 0, &exit })
 	if b, err := json.MarshalIndent(exit, "", "  "); err == nil {
 		if err := state.WriteFile(s.place.LastExit(), append(b, '\n')); err != nil {
@@ -125,6 +128,7 @@ func (s *supervisor) end(exit control.Exit) {
 		}
 	}
 	s.say(control.Event{State: control.Exited, Message: exitMessage(&exit), Exit: &exit})
+	_ = state.WriteFile(s.place.Events(), s.journal.lines()) // nobody is left to be told
 }
 
 func exitMessage(e *control.Exit) string {

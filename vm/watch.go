@@ -79,6 +79,7 @@ func (s *supervisor) watch(ctx context.Context, p program, plan mounts.Plan, h *
 		return control.Exit{}, err
 	}
 	defer log.Close()
+	killed := countOOM()
 	proc, failed, err := s.launch(ctx, p, h)
 	switch {
 	case err != nil:
@@ -116,7 +117,7 @@ func (s *supervisor) watch(ctx context.Context, p program, plan mounts.Plan, h *
 	proc.Close()
 	w.agent.Close()
 	readers.Wait()
-	return w.judge(), nil
+	return w.judge(h.running, killed), nil
 }
 
 // run lets the guest run, and returns when QEMU is gone and everything that was
@@ -337,7 +338,7 @@ func (w *watcher) stubborn(tried []climbed) {
 }
 
 // judge says how the machine ended.
-func (w *watcher) judge() control.Exit {
+func (w *watcher) judge(running []*sidecar.Helper, killed oomKills) control.Exit {
 	f := &w.facts
 	end := w.proc.Ending()
 	f.panicked = end.Panic != nil
@@ -351,5 +352,6 @@ func (w *watcher) judge() control.Exit {
 			f.qemuHint = he.Hint
 		}
 	}
+	f.collect(w.proc, running, killed, countOOM())
 	return f.judge()
 }

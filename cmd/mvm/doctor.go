@@ -84,10 +84,31 @@ func printFindings(w io.Writer, findings []finding) error {
 	return err
 }
 
+// examine looks at all of it, and boots a guest.
 func (e env) examine(ctx context.Context, base *vm.Config) []finding {
+	found := e.findings(ctx, base)
+	for _, f := range found {
+		if f.State == "broken" && (f.What == findQEMU || f.What == findAccel) {
+			return found
+		}
+	}
+	return append(found, e.probeGuest(ctx, base))
+}
+
+// What a guest cannot be booted without.
+const (
+	findQEMU  = "qemu"
+	findAccel = "accelerator"
+)
+
+// findings is all that can be looked at without booting a guest.
+func (e env) findings(ctx context.Context, base *vm.Config) []finding {
+	if base == nil {
+		base = &vm.Config{}
+	}
 	var found []finding
 	binary, err := qemu.Find(base.QEMUBinary(), "")
-	found = append(found, outcome("qemu", binary, err, "broken"))
+	found = append(found, outcome(findQEMU, binary, err, "broken"))
 	if err == nil {
 		caps, err := qemu.Probe(ctx, binary)
 		found = append(found, outcome("qemu answers", "version "+caps.Version.String(), err, "broken"))
@@ -97,7 +118,7 @@ func (e env) examine(ctx context.Context, base *vm.Config) []finding {
 	if why != "" {
 		text = why
 	}
-	found = append(found, outcome("accelerator", text, err, "broken"))
+	found = append(found, outcome(findAccel, text, err, "broken"))
 	found = append(found, e.directories()...)
 	for _, t := range []struct{ program, pkg, what string }{
 		{"nix-store", "nix-bin", "completes closures; not needed with closureInfo"},
@@ -109,9 +130,6 @@ func (e env) examine(ctx context.Context, base *vm.Config) []finding {
 		{"mksquashfs", "squashfs-tools", "makes squashfs store disks"},
 	} {
 		found = append(found, tool(t.program, t.pkg, t.what))
-	}
-	if binary != "" && err == nil {
-		found = append(found, e.probeGuest(ctx, base))
 	}
 	return found
 }

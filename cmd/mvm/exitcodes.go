@@ -49,7 +49,7 @@ exit status, if it reported one (/run/mvm/poweroff STATUS), and else with
 
   120  the guest could not be booted, or ended before it was ready
   121  the guest's kernel panicked
-  122  QEMU could not be started, or died
+  122  QEMU could not be started, or died, or the host killed it for its memory
   123  the guest was not ready in time
   124  the guest was asked to power off, did not, and was forced
   125  a helper (virtiofsd, passt) ended while the guest ran
@@ -90,7 +90,7 @@ func ended(exit control.Exit) error {
 		e.code = exitGuest
 	case control.GuestPanic:
 		e.code = exitPanic
-	case control.QEMUError:
+	case control.QEMUError, control.HostMemory:
 		e.code = exitQEMU
 	case control.ReadyTimeout:
 		e.code = exitNotReady

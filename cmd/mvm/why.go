@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,11 +20,21 @@ import (
 func newWhy(e env) *cobra.Command {
 	var asJSON bool
 	var lines int
+	var bundle string
 	cmd := e.machineCommand("why NAME", "Say why a machine ended",
 		`Why says how a machine ended when it ran last, what to do about it, and shows what
-speaks for it: the end of the guest's console, QEMU's own messages, and what the
-guest added to its error.`,
+speaks for it: what the guest added to its error, what the kernel killed for want of
+memory, QEMU's own messages and last events, what its helpers wrote, and the end of
+the guest's console.
+
+With --bundle it writes all that into an archive, together with the definition, the
+command line, the mounts, and what this host is and has: for a report. That works for
+a machine that runs, too. Secrets are left out as far as they can be told from the
+rest; the archive's README says how.`,
 		func(cmd *cobra.Command, place state.Machine, _ *control.Client) error {
+			if bundle != "" {
+				return e.bundle(cmd.Context(), cmd.Flags().Arg(0), place, bundle)
+			}
 			if s := e.ask(cmd.Context(), place); s != nil {
 				return fmt.Errorf("%s: has not ended: it is %s", place.Name, s.State)
 			}
@@ -38,13 +49,18 @@ guest added to its error.`,
 		})
 	cmd.ValidArgsFunction = e.completeKnown
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print an object with all evidence")
+	cmd.Flags().StringVar(&bundle, "bundle", "", "write all that is known into this file: .tar.gz, .tgz or .tar.zst")
 	cmd.Flags().IntVarP(&lines, "lines", "n", 20, "how many lines of each kind of evidence to show")
 	return cmd
 }
 
 func printWhy(w io.Writer, place state.Machine, exit *control.Exit, lines int) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", place.Name, exit.Reason)
+	fmt.Fprintf(&b, "%s: %s", place.Name, exit.Reason)
+	if !exit.Ended.IsZero() {
+		fmt.Fprintf(&b, ", at %s", exit.Ended.Local().Format(time.DateTime))
+	}
+	b.WriteByte('\n')
 	if exit.Status != nil {
 		fmt.Fprintf(&b, "the guest's exit status was %d\n", *exit.Status)
 	}
@@ -56,7 +72,10 @@ func printWhy(w io.Writer, place state.Machine, exit *control.Exit, lines int) e
 	}
 	for _, part := range []struct{ what, text string }{
 		{"what the guest added", exit.Evidence.Guest},
+		{"memory", exit.Evidence.Memory},
 		{"QEMU's messages", exit.Evidence.QEMU},
+		{"QEMU's last events", exit.Evidence.Events},
+		{"what its helpers wrote", exit.Evidence.Helpers},
 		{"the end of the console", exit.Evidence.Console},
 	} {
 		if text := strings.TrimSpace(part.text); text != "" {

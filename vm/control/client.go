@@ -76,6 +76,27 @@ func (c *Client) Follow(ctx context.Context, f func(Event)) (*Exit, error) {
 	return c.follow(ctx, http.MethodGet, "/v1/events", f)
 }
 
+// Events returns what has happened since the machine's start.
+func (c *Client) Events(ctx context.Context) ([]Event, error) {
+	resp, err := c.do(ctx, http.MethodGet, "/v1/events?follow=0", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var events []Event
+	for dec := json.NewDecoder(resp.Body); ; {
+		var e Event
+		err := dec.Decode(&e)
+		if errors.Is(err, io.EOF) {
+			return events, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.name, err)
+		}
+		events = append(events, e)
+	}
+}
+
 func (c *Client) follow(ctx context.Context, method, path string, f func(Event)) (*Exit, error) {
 	resp, err := c.do(ctx, method, path, nil)
 	if err != nil {

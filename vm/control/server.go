@@ -19,7 +19,8 @@ type Machine interface {
 	// Stop asks the machine to end and returns at once.
 	Stop(why string)
 	// Follow calls f for each event from the first on, in order, until the
-	// machine has exited, f fails or ctx ends.
+	// machine has exited, f fails or ctx ends. With a ctx that has ended, it
+	// does so for the events that there are.
 	Follow(ctx context.Context, f func(Event) error) error
 	// Kill ends the machine without asking the guest and returns at once.
 	Kill(why string)
@@ -126,6 +127,11 @@ func (h handler) monitor(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h handler) events(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("follow") == "0" {
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		r = r.WithContext(ctx)
+	}
 	h.follow(w, r, false)
 }
 

@@ -21,16 +21,17 @@ type Reason string
 
 // The reasons.
 const (
-	GuestPoweroff Reason = "guest poweroff" // the guest ended by itself
-	GuestReboot   Reason = "guest reboot"   // the guest asked for a reboot
-	GuestFailed   Reason = "guest failed"   // mvm-init could not boot it
-	GuestPanic    Reason = "guest panic"    // the guest's kernel gave up
-	Stopped       Reason = "stopped"        // asked to, and it did by itself
-	Killed        Reason = "killed"         // asked to, and it had to be forced
-	HelperDied    Reason = "helper died"    // a virtiofsd or passt ended before QEMU did
-	QEMUError     Reason = "qemu error"     // QEMU would not start, or died
-	ReadyTimeout  Reason = "ready timeout"  // it was not ready in time
-	NotStarted    Reason = "not started"    // it came to nothing before QEMU ran
+	GuestPoweroff Reason = "guest poweroff"     // the guest ended by itself
+	GuestReboot   Reason = "guest reboot"       // the guest asked for a reboot
+	GuestFailed   Reason = "guest failed"       // mvm-init could not boot it
+	GuestPanic    Reason = "guest panic"        // the guest's kernel gave up
+	Stopped       Reason = "stopped"            // asked to, and it did by itself
+	Killed        Reason = "killed"             // asked to, and it had to be forced
+	HelperDied    Reason = "helper died"        // a virtiofsd or passt ended before QEMU did
+	QEMUError     Reason = "qemu error"         // QEMU would not start, or died
+	HostMemory    Reason = "host out of memory" // the kernel killed QEMU for its memory
+	ReadyTimeout  Reason = "ready timeout"      // it was not ready in time
+	NotStarted    Reason = "not started"        // it came to nothing before QEMU ran
 )
 
 // An Exit is how a machine ended.
@@ -50,6 +51,10 @@ type Exit struct {
 	// Rung is the last rung of the stop ladder that was tried.
 	Rung string `json:"rung,omitempty"`
 
+	// Definition is the path of the machine's definition.
+	Definition string `json:"definition,omitempty"`
+	// Ended is when it did.
+	Ended time.Time `json:"ended,omitzero"`
 	// Evidence is what the guest, QEMU and the kernel said last.
 	Evidence Evidence `json:"evidence,omitzero"`
 }
@@ -59,6 +64,9 @@ type Evidence struct {
 	Console string `json:"console,omitempty"` // the end of the guest's console
 	QEMU    string `json:"qemu,omitempty"`    // the end of QEMU's standard error
 	Guest   string `json:"guest,omitempty"`   // what mvm-init added to its error
+	Events  string `json:"events,omitempty"`  // QEMU's last events, one a line
+	Helpers string `json:"helpers,omitempty"` // the end of what virtiofsd and passt wrote
+	Memory  string `json:"memory,omitempty"`  // what the kernel killed for want of memory
 }
 
 // A Status is a machine as it is now.
