@@ -35,6 +35,10 @@ type Host struct {
 	// Env is added to the environment of every mvm, as "NAME=value".
 	Env []string
 
+	// Namespace is the network namespace that every mvm runs in, by its name in
+	// ip-netns(8). Empty means the test's own. It takes root.
+	Namespace string
+
 	t    testing.TB
 	dirs state.Dirs
 	tmp  string
@@ -77,6 +81,15 @@ func (h *Host) prepare(cmd *exec.Cmd) {
 		"TMPDIR="+h.tmp,
 	)
 	cmd.Env = append(cmd.Env, h.Env...)
+	if h.Namespace != "" {
+		// ip becomes the program, which so keeps the process id.
+		ip, err := exec.LookPath("ip")
+		if err != nil {
+			h.t.Fatalf("%v (install iproute2)", err)
+		}
+		cmd.Args = append([]string{ip, "netns", "exec", h.Namespace, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = ip
+	}
 	// Whoever keeps the output open after mvm's end is a leftover.
 	cmd.WaitDelay = 10 * time.Second
 }

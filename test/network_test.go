@@ -2,7 +2,6 @@ package test_test
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -14,14 +13,12 @@ import (
 func TestGuestsReachEachOtherOverABridge(t *testing.T) {
 	ns := namespace(t, "ip link add br0 type bridge", "ip addr add 10.77.0.1/24 dev br0", "ip link set br0 up")
 	h := host(t)
+	h.Namespace = ns.name
 	define(t, h, "left", "[[interfaces]]\ntype = \"tap\"\nid = \"vm-left\"\nbridge = \"br0\"\n")
 	define(t, h, "right", "vcpu = 2\n[[interfaces]]\ntype = \"tap\"\nid = \"vm-right\"\nbridge = \"br0\"\n")
 	mvm := func(arg ...string) string {
 		t.Helper()
-		cmd := h.Command(arg...)
-		cmd.Args = append([]string{"ip", "netns", "exec", ns, cmd.Path}, cmd.Args[1:]...)
-		cmd.Path = "/usr/sbin/ip"
-		e := run(t, cmd)
+		e := h.Mvm(arg...)
 		if e.Code != 0 {
 			t.Fatalf("mvm %q = %d\n%s%s", arg, e.Code, e.Stdout, e.Stderr)
 		}
@@ -50,30 +47,8 @@ func TestGuestsReachEachOtherOverABridge(t *testing.T) {
 	}
 	mvm("stop", "left")
 	mvm("stop", "right")
-	left, err := exec.Command("ip", "-n", ns, "-br", "link").CombinedOutput()
-	if err != nil || strings.Contains(string(left), "vm-") {
-		t.Errorf("devices at the end: %v\n%s", err, left)
+	left := ns.links()
+	if strings.Contains(left, "vm-") {
+		t.Errorf("devices at the end:\n%s", left)
 	}
-}
-
-// namespace makes a network namespace, runs commands in it, and removes it when
-// the test ends.
-func namespace(t *testing.T, commands ...string) string {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Fatal("this test makes network namespaces; run it as root")
-	}
-	ns := fmt.Sprintf("mvm-test-%d", os.Getpid())
-	ip := func(arg ...string) {
-		t.Helper()
-		if out, err := exec.Command("ip", arg...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %q: %v: %s", arg, err, out)
-		}
-	}
-	ip("netns", "add", ns)
-	t.Cleanup(func() { ip("netns", "delete", ns) })
-	for _, c := range append([]string{"ip link set lo up"}, commands...) {
-		ip(append([]string{"netns", "exec", ns}, strings.Fields(c)...)...)
-	}
-	return ns
 }

@@ -62,6 +62,8 @@ func (r forward) ipv6() bool { return r.host.Addr().Is6() || r.guest.Addr().Is6(
 // either will do.
 func (r forward) needs() (backend, why string) {
 	switch {
+	case r.fromGuest && r.answersAstray():
+		return "slirp", "passt sends answers by UDP from ::1 to another address of the guest's"
 	case r.fromGuest && !r.direct():
 		return "passt", "QEMU's own network leads only from the guest's gateway to the same port of the host's loopback"
 	case r.fromGuest:
@@ -79,6 +81,12 @@ func (r forward) needs() (backend, why string) {
 func (r forward) direct() bool {
 	gateway := r.guest.Addr() == sidecar.GatewayIPv4 || r.guest.Addr() == sidecar.GatewayIPv6
 	return gateway && isLoopback(r.host.Addr()) && r.host.Port() == r.guest.Port()
+}
+
+// answersAstray reports whether passt (of 2023 at least) would answer from and to
+// link-local addresses.
+func (r forward) answersAstray() bool {
+	return r.udp && r.host.Addr() == netip.IPv6Loopback()
 }
 
 // isLoopback reports whether a is the address of the host that a gateway
@@ -100,6 +108,8 @@ func (r forward) trouble() (side, text, hint string) {
 		return "", "", ""
 	case guest == sidecar.GuestIPv4 || guest == sidecar.GuestIPv6 || !outside(guest):
 		return "guest", fmt.Sprintf("a guest that connects to %v reaches itself, or nobody", guest), "leave it out for the guest's gateway"
+	case r.answersAstray() && !r.direct():
+		return "host", "passt sends answers by UDP from ::1 to another address of the guest's", "use IPv4, or the guest's gateway, fec0::2, and the same port on both sides"
 	case !isLoopback(host) && !outside(host):
 		return "host", fmt.Sprintf("%v cannot be connected to for the guest", host), "write 127.0.0.1, ::1 or an address of another machine"
 	}

@@ -35,6 +35,7 @@ func TestBackendOfAUserNetwork(t *testing.T) {
 			"[{false :: 80 81}] []"},
 		{``, `{ from = "guest", host.port = 80, guest.port = 80 }`, "passt", "slirp", "[] []"},
 		{``, `{ from = "guest", host = { address = "::1", port = 80 }, guest.port = 80 }`, "passt", "slirp", "[] []"},
+		{``, `{ from = "guest", host = { address = "::1", port = 80 }, guest.port = 80, proto = "udp" }`, "slirp", "slirp", ""},
 		{``, `{ from = "guest", host.port = 80, guest.port = 81, proto = "udp" }`, "passt",
 			"carry out forwardPorts[0]: QEMU's own network leads only from the guest's gateway to the same port of the host's loopback, and passt does not work here: it is a test",
 			"[] [{true 10.0.2.2:81 127.0.0.1:80}]"},

@@ -9,7 +9,7 @@ export PATH
 
 case ${1-} in
 bound | renew)
-  ip addr flush dev "$interface"
+  ip -4 addr flush dev "$interface"
   ip addr add "$ip/$mask" dev "$interface"
   for r in ${router-}; do
     ip route replace default via "$r" dev "$interface"

@@ -24,17 +24,17 @@ var (
 	GatewayIPv6 = netip.MustParseAddr("fec0::2") // the host's ::1
 )
 
-const (
-	passtMask = "255.255.255.0"
-	passtDNS  = "10.0.2.3" // the host's name server
-)
+const passtMask = "255.255.255.0"
 
 // A Passt describes the network of one interface, made of the host's sockets by
 // passt. The guest is told its IPv4 address, 10.0.2.15, by DHCP, and its IPv6
 // address, fec0::15, by DHCPv6, or the prefix of that by router advertisements.
 // What it sends to the gateways, 10.0.2.2 and fec0::2, reaches the host's own
-// 127.0.0.1 and ::1 at the same port, by TCP and by UDP. Names are resolved at
-// 10.0.2.3. There is IPv6 only on a host that has a default route for it.
+// 127.0.0.1 and ::1 at the same port, by TCP and by UDP; passt of 2023 loses what
+// ::1 answers by UDP. Its name servers are the host's own, and not, as with
+// QEMU's stack, one at 10.0.2.3: a passt that has such a one sends answers from
+// there to who asked another (--dns-forward). There is IPv6 only on a host that
+// has a default route for it.
 type Passt struct {
 	// Interface names the interface in messages.
 	Interface string
@@ -84,7 +84,6 @@ func (p *PasstProgram) Args(n Passt, fd int) ([]string, error) {
 		"--foreground", "--stderr", "--quiet", "--fd", strconv.Itoa(fd),
 		"--address", GuestIPv4.String(), "--netmask", passtMask, "--gateway", GatewayIPv4.String(),
 		"--address", GuestIPv6.String(), "--gateway", GatewayIPv6.String(),
-		"--dns-forward", passtDNS,
 	}
 	if n.HideHost {
 		args = append(args, "--no-map-gw")
