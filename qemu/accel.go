@@ -38,7 +38,7 @@ const tcgHint = "set accel=tcg to run slowly without KVM"
 
 func (h host) checkKVM(t Type) error {
 	guest := "amd64"
-	if t == Virt {
+	if t.family() == Virt {
 		guest = "arm64"
 	}
 	if h.arch != guest {

@@ -150,8 +150,7 @@ func (b *builder) basics() {
 }
 
 func (b *builder) machine() {
-	t := b.machineType()
-	o := newOption(string(t))
+	o := newOption(string(b.machineType()))
 	opts := b.Options
 	why := "qemu.machineOpts"
 	if opts == nil {
@@ -167,7 +166,7 @@ func (b *builder) machine() {
 		o.set("memory-backend", "mem")
 	}
 	b.addOpt(why, "-machine", o)
-	if t == MicroVM && !b.pci {
+	if b.family() == MicroVM && !b.pci {
 		// Virtio 1 on mmio: vhost-user-fs has no older form, and the
 		// other devices have no reason to use theirs.
 		b.addOpt("virtio 1.0 on mmio", "-global", newOption("").
@@ -179,7 +178,7 @@ func (b *builder) machine() {
 // microvm's are without a PIT and a PIC, which no current kernel needs when it
 // is told the TSC's frequency, and which it misreads now and then under TCG.
 func (b *builder) defaultOptions() map[string]string {
-	switch b.machineType() {
+	switch b.family() {
 	case MicroVM:
 		clock := onOff(b.needsPIT())
 		return map[string]string{

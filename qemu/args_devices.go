@@ -28,12 +28,12 @@ func (b *builder) channels() {
 		b.addOpt("the agent", "-device", newOption("virtserialport").set("chardev", "agent").set("name", b.Agent))
 	}
 	b.addOpt("always", "-device", b.modern("rng"))
-	if b.machineType() == Virt {
+	if b.family() == Virt {
 		b.add("tells of a guest's panic", "-device", "pvpanic-pci")
 	} else {
 		b.add("tells of a guest's panic", "-device", "pvpanic")
 	}
-	if b.machineType() == MicroVM {
+	if b.family() == MicroVM {
 		// Q35 has one on its board.
 		b.add("Ctrl-Alt-Del stops a guest", "-device", "i8042")
 	}

@@ -60,7 +60,7 @@ func (c *checker) bad(key, format string, args ...any) {
 }
 
 func (c *checker) machine(m *Machine) {
-	switch m.machineType() {
+	switch m.family() {
 	case MicroVM, Q35, Virt:
 	default:
 		c.bad("qemu.machine", "unknown machine %q; want microvm, q35 or virt", m.Type)
@@ -81,7 +81,7 @@ func (c *checker) machine(m *Machine) {
 	if m.HotplugMem < 0 || m.HotpluggedMem < 0 || m.HotpluggedMem > m.HotplugMem {
 		c.bad("hotpluggedMem", "%d MiB; want 0 to hotplugMem, which is %d", m.HotpluggedMem, m.HotplugMem)
 	}
-	if m.HotplugMem > 0 && m.machineType() == MicroVM {
+	if m.HotplugMem > 0 && m.family() == MicroVM {
 		c.bad("hotplugMem", "the microvm machine cannot add memory; use q35")
 	}
 	if m.Balloon && m.HugePages {

@@ -150,18 +150,23 @@ func launchError(path string, err error) error {
 	return e
 }
 
+// Program returns the usual name of the QEMU for the machine type.
+func Program(t Type) string {
+	if t.family() == Virt {
+		return "qemu-system-aarch64"
+	}
+	return "qemu-system-x86_64"
+}
+
 // Find returns the path of a QEMU. An empty name means the usual name of the
 // one for the machine type. The error is a [HostError].
 func Find(name string, t Type) (string, error) {
 	pkg := "qemu-system-x86"
-	if t == Virt || strings.Contains(name, "aarch64") {
+	if t.family() == Virt || strings.Contains(name, "aarch64") {
 		pkg = "qemu-system-arm"
 	}
 	if name == "" {
-		name = "qemu-system-x86_64"
-		if t == Virt {
-			name = "qemu-system-aarch64"
-		}
+		name = Program(t)
 	}
 	path, err := exec.LookPath(name)
 	if err == nil {

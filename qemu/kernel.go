@@ -13,7 +13,7 @@ const mmioSlots = 24
 // do. A MicroVM does when it is asked to or has something that cannot sit on
 // virtio-mmio.
 func (m *Machine) NeedsPCI() bool {
-	if m.machineType() != MicroVM || m.PCI || m.Graphics != nil {
+	if m.family() != MicroVM || m.PCI || m.Graphics != nil {
 		return true
 	}
 	if len(m.Devices) > 0 || len(m.RootPorts) > 0 || m.HotplugMem > 0 {
@@ -91,7 +91,7 @@ func (m *Machine) KernelParams() []string {
 // nobody measure.
 func (m *Machine) clockParams() []string {
 	var p []string
-	if m.machineType() != MicroVM {
+	if m.family() != MicroVM {
 		// "IO-APIC + timer doesn't work!" is a panic, after a timer that
 		// does work was late. Under KVM Linux leaves the check out itself.
 		p = append(p, "no_timer_check")

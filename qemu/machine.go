@@ -1,9 +1,12 @@
 package qemu
 
+import "strings"
+
 // A Type is a QEMU machine type.
 type Type string
 
-// The machine types that mvm knows how to furnish.
+// The machine types that mvm knows how to furnish. The last two may have QEMU's
+// version in their names, as "pc-q35-7.2" and "virt-7.2".
 const (
 	// MicroVM is QEMU's minimal x86 machine: virtio-mmio, or PCI Express
 	// when [Machine.NeedsPCI]. It boots fastest.
@@ -142,12 +145,23 @@ type Machine struct {
 // machineType returns Type or its default.
 func (m *Machine) machineType() Type { return or(m.Type, MicroVM) }
 
+// family returns the machine type without QEMU's version: "pc-q35-7.2" is a Q35.
+func (t Type) family() Type {
+	if name, _, ok := strings.Cut(strings.TrimPrefix(string(t), "pc-"), "-"); ok {
+		return Type(name)
+	}
+	return or(t, MicroVM)
+}
+
+// family is that of the machine's type.
+func (m *Machine) family() Type { return m.Type.family() }
+
 func (m *Machine) accel() Accel { return or(m.Accel, TCG) }
 func (m *Machine) mem() int     { return or(m.Mem, 512) }
 func (m *Machine) vcpu() int    { return or(m.VCPU, 1) }
 
 // x86 reports whether the machine is a PC of some kind.
-func (m *Machine) x86() bool { return m.machineType() != Virt }
+func (m *Machine) x86() bool { return m.family() != Virt }
 
 // sharedMemory reports whether another process maps the guest's memory, which
 // is so when a vhost-user device exists. Otherwise it stays private, so that

@@ -27,6 +27,8 @@ var samples = []sample{
 	{golden: "microvm-mmio-kvm", edit: func(m *Machine) { m.Accel = KVM }, needs: "a KVM that runs guests"},
 	{golden: "microvm-pcie", edit: func(m *Machine) { m.PCI = true }},
 	{golden: "q35", edit: func(m *Machine) { m.Type, m.VCPU, m.Mem = Q35, 2, 1024 }},
+	{golden: "q35-versioned", edit: func(m *Machine) { m.Type = "pc-q35-7.2" }},
+	{golden: "virt-versioned", edit: func(m *Machine) { m.Type = "virt-7.2" }},
 	{golden: "virt", edit: func(m *Machine) { m.Type = Virt }},
 	{golden: "virt-kvm", edit: func(m *Machine) { m.Type, m.Accel = Virt, KVM }, needs: "an aarch64 host"},
 	{golden: "machine-options", edit: func(m *Machine) {

@@ -30,7 +30,7 @@ func TestProbeOfTheRealQEMU(t *testing.T) {
 	}
 	for _, s := range samples {
 		m := s.machine()
-		if m.machineType() == Virt || m.Graphics != nil {
+		if m.family() == Virt || m.Graphics != nil {
 			continue
 		}
 		if err := c.Check(&m); err != nil {

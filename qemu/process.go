@@ -96,7 +96,7 @@ func Start(ctx context.Context, m Machine, o StartOptions) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err := Find(o.Binary, m.machineType())
+	path, err := Find(o.Binary, m.family())
 	if err != nil {
 		return nil, err
 	}

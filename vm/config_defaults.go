@@ -91,7 +91,7 @@ func (c *Config) UUID() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// MachineType is QEMU's machine type on a host with this architecture, in Go's
+// MachineType is QEMU's machine type for a guest of this architecture, in Go's
 // words (runtime.GOARCH): the one of qemu.machine, or else "virt" on arm64,
 // "q35" for hot-plugged memory, which "microvm" cannot do, and "microvm".
 func (c *Config) MachineType(goarch string) string {

@@ -19,7 +19,7 @@ func (s *supervisor) makeInitrd(ctx context.Context, img Image, m *qemu.Machine,
 		Hostname: s.c.MachineName(),
 		Plan:     plan,
 		Init:     img.Init,
-	}}
+	}, Arch: img.Arch}
 	if spec.Modules, err = modules(img, m, plan); err != nil {
 		return err
 	}

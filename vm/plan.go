@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,10 @@ import (
 type Image struct {
 	// Kernel is the kernel's image on the host.
 	Kernel string
+
+	// Arch is the architecture that the kernel is for, in Go's words
+	// (runtime.GOARCH). Empty means the host's.
+	Arch string
 
 	// Params are the kernel parameters that come with the closure.
 	Params []string
@@ -87,7 +92,7 @@ func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
 	}
 	m := qemu.Machine{
 		Name:          c.MachineName(),
-		Type:          qemu.Type(c.MachineType(host.Arch)),
+		Type:          qemu.Type(c.MachineType(cmp.Or(img.Arch, host.Arch))),
 		Options:       c.QEMU.MachineOpts,
 		Accel:         host.Accel,
 		CPU:           c.CPU,
@@ -233,6 +238,7 @@ func kernelLine(c *Config, m *qemu.Machine, img Image) []string {
 		// is translated (measured with Debian's 6.1).
 		line = append(line, "cryptomgr.notests")
 	}
+	line = append(line, c.machineIDParams()...)
 	line = append(line, img.Params...)
 	line = append(line, c.KernelParams...)
 	if len(img.Init) > 0 {
@@ -250,6 +256,24 @@ func kernelLine(c *Config, m *qemu.Machine, img Image) []string {
 		}
 	}
 	return line
+}
+
+// machineIDParams tell systemd who the guest is. A machineId of the definition wins
+// over what the guest has in /etc/machine-id; one that is merely derived is for a
+// guest that has none (systemd(1), systemd.system-credentials(7)).
+//
+// SMBIOS alone would not do: a microvm has none, nor has a virt machine without
+// firmware, and systemd believes it under few hypervisors.
+func (c *Config) machineIDParams() []string {
+	id := strings.ReplaceAll(c.UUID(), "-", "")
+	if c.MachineID != "" {
+		return []string{"systemd.machine_id=" + id}
+	}
+	const credential = "system.machine_id"
+	if _, own := c.CredentialFiles[credential]; own {
+		return nil
+	}
+	return []string{"systemd.set_credential=" + credential + ":" + id}
 }
 
 // kernelWord is an argument as the kernel reads it (next_arg in lib/cmdline.c),

@@ -29,6 +29,13 @@ func TestPlan(t *testing.T) {
 		{"minimal", ``, qemu.KVM},
 		{"tcg", `vcpu = 2`, qemu.TCG},
 		{"q35", `qemu.machine = "q35"`, qemu.KVM},
+		{"aarch64", `accel = "tcg"`, qemu.TCG},
+		{"memory", `
+mem = 256
+hotplugMem = 512
+hotpluggedMem = 128
+hugepageMem = true`, qemu.TCG},
+		{"machine-id", `machineId = "01234567-89AB-cdef-0123-456789abcdef"`, qemu.KVM},
 		{"params", `kernelParams = ["quiet", "loglevel=3"]`, qemu.KVM},
 		{"overlay", `writableStoreOverlay = "/nix/.rw-store"`, qemu.KVM},
 		{"volumes", `
@@ -93,6 +100,9 @@ user.restrict = true`, qemu.KVM},
 			}
 			img := c.Unresolved()
 			img.Params = []string{"loglevel=4"}
+			if tt.golden == "aarch64" {
+				img.Arch = "arm64"
+			}
 			m, plan, err := Plan(c, img, Host{Arch: "amd64", Accel: tt.accel, TSCKHz: 2600000, AIO: "io_uring", Place: place})
 			if err != nil {
 				t.Fatal(err)

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,11 +58,12 @@ func (s *supervisor) volumes(ctx context.Context, cred *syscall.Credential) erro
 	return wrong.ErrorOrNil()
 }
 
-// DetectHost finds out what planning must know of this host. Why is what the
+// DetectHost finds out what planning must know of this host for a machine that
+// boots the image. Why is what the
 // user should be told about the accelerator, or "".
-func DetectHost(ctx context.Context, c *Config, place state.Machine) (host Host, why string, err error) {
+func DetectHost(ctx context.Context, c *Config, img Image, place state.Machine) (host Host, why string, err error) {
 	host = Host{Arch: runtime.GOARCH, Place: place}
-	t := qemu.Type(c.MachineType(host.Arch))
+	t := qemu.Type(c.MachineType(cmp.Or(img.Arch, host.Arch)))
 	switch c.Accelerator() {
 	case "kvm":
 		host.Accel, err = qemu.KVM, qemu.CheckKVM(t)

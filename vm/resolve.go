@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-multierror"
 
 	"github.com/mvmrun/mvm/mounts"
+	"github.com/mvmrun/mvm/vm/kernel"
 )
 
 // A HostError is something that this host lacks, or has in the wrong shape.
@@ -163,7 +163,7 @@ func (c *Config) resolveKernel(img *Image, top string) error {
 		return &HostError{Op: "kernel", Err: err, Hint: hint}
 	}
 	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-		path = filepath.Join(path, imageName(runtime.GOARCH))
+		path = imageIn(path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -178,15 +178,36 @@ func (c *Config) resolveKernel(img *Image, top string) error {
 		return &HostError{Op: "kernel " + path, Err: errors.New("not a kernel image"), Hint: hint}
 	}
 	img.Kernel = path
-	return nil
+	if img.Arch, err = kernel.Arch(path); err != nil {
+		return &HostError{Op: "kernel", Err: err, Hint: hint}
+	}
+	return c.checkArch(img)
 }
 
-// imageName is what a NixOS kernel package calls its image.
-func imageName(arch string) string {
-	if arch == "arm64" {
-		return "Image"
+// checkArch refuses a kernel that the machine cannot run. The kernel decides
+// what machine it is if the definition does not.
+func (c *Config) checkArch(img *Image) error {
+	machine := c.MachineType(img.Arch)
+	runs, other := "amd64", "virt"
+	if strings.HasPrefix(machine, "virt") {
+		runs, other = "arm64", "microvm"
 	}
-	return "bzImage"
+	if img.Arch == "" || img.Arch == runs {
+		return nil
+	}
+	return &HostError{
+		Op: "kernel " + img.Kernel, Err: fmt.Errorf("it is for %s, and the machine %s is for %s", img.Arch, machine, runs),
+		Hint: fmt.Sprintf("leave qemu.machine out, or set it to %q", other),
+	}
+}
+
+// imageIn is the image in the directory of a NixOS kernel package: what it is
+// called says what it is for.
+func imageIn(dir string) string {
+	if image := filepath.Join(dir, "Image"); exists(image) {
+		return image
+	}
+	return filepath.Join(dir, "bzImage")
 }
 
 // newestKernel returns the kernel in dir that was installed last.

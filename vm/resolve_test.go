@@ -2,6 +2,7 @@ package vm
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,6 +91,29 @@ func TestToplevelOutsideTheStoreIsRefused(t *testing.T) {
 	_, err = (&Config{Toplevel: filepath.Join(dir, "gone")}).Resolve()
 	if err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("Resolve() of a missing toplevel = %v", err)
+	}
+}
+
+func TestTheKernelDecidesTheArchitecture(t *testing.T) {
+	pkg := t.TempDir()
+	arm := append(make([]byte, 0x38), "ARM\x64"...)
+	if err := os.WriteFile(filepath.Join(pkg, "Image"), arm, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := &Config{Kernel: pkg, Init: Command{"/init"}}
+	img, err := c.Resolve()
+	if err != nil || img.Arch != "arm64" || img.Kernel != filepath.Join(pkg, "Image") {
+		t.Errorf("Resolve() = %s for %q, %v; want Image for arm64", img.Kernel, img.Arch, err)
+	}
+	for machine, want := range map[string]string{
+		"virt": "", "virt-7.2": "",
+		"microvm": "it is for arm64, and the machine microvm is for amd64", "pc-q35-7.2": "it is for arm64, and the machine pc-q35-7.2 is for amd64",
+	} {
+		c.QEMU.Machine = machine
+		_, err := c.Resolve()
+		if got := fmt.Sprint(err); want == "" && err != nil || !strings.Contains(got, want) {
+			t.Errorf("Resolve() for the machine %s = %v; want %q", machine, err, want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -150,7 +151,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if err != nil {
 		return none, err
 	}
-	binary, err := qemu.Find(s.c.QEMUBinary(), qemu.Type(s.c.MachineType(runtime.GOARCH)))
+	binary, err := qemu.Find(s.c.QEMUBinary(), qemu.Type(s.c.MachineType(cmp.Or(img.Arch, runtime.GOARCH))))
 	if err != nil {
 		return none, err
 	}
@@ -163,7 +164,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	}
 
 	s.enter(control.Starting, "store disk %s", diskMessage(disk))
-	host, why, err := DetectHost(ctx, s.c, s.place)
+	host, why, err := DetectHost(ctx, s.c, img, s.place)
 	if err != nil {
 		return none, err
 	}

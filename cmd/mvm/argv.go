@@ -47,7 +47,7 @@ digits differ from one call to the next.`,
 				img = c.Unresolved()
 			}
 			tsc := qemu.StartTSC()
-			host, _, err := vm.DetectHost(cmd.Context(), c, dirs.Machine(c.MachineName()))
+			host, _, err := vm.DetectHost(cmd.Context(), c, img, dirs.Machine(c.MachineName()))
 			if err != nil {
 				return err
 			}
@@ -65,7 +65,7 @@ digits differ from one call to the next.`,
 			if path, err := qemu.Find(binary, m.Type); err == nil {
 				binary = path
 			} else if binary == "" {
-				binary = "qemu-system-x86_64"
+				binary = qemu.Program(m.Type)
 			}
 			flags := append([]qemu.Flag{{Args: []string{binary}, Why: "qemu.package"}}, m.Explain()...)
 			if asJSON {

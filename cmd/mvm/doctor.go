@@ -113,7 +113,7 @@ func (e env) findings(ctx context.Context, base *vm.Config) []finding {
 		caps, err := qemu.Probe(ctx, binary)
 		found = append(found, outcome("qemu answers", "version "+caps.Version.String(), err, "broken"))
 	}
-	host, why, err := vm.DetectHost(ctx, base, state.Machine{})
+	host, why, err := vm.DetectHost(ctx, base, vm.Image{}, state.Machine{})
 	text := string(host.Accel)
 	if why != "" {
 		text = why

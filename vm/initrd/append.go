@@ -23,7 +23,7 @@ const unitDir = "/etc/systemd/system.control"
 //
 // Everything in the plan is mounted in the initrd, as by mvm's own.
 func Append(ctx context.Context, w io.Writer, base io.Reader, s Spec) error {
-	program, err := Init()
+	program, err := Init(s.Arch)
 	if err != nil {
 		return err
 	}

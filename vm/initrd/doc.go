@@ -12,9 +12,10 @@
 //
 // # The embedded mvm-init
 //
-// mvm-init is built by "go generate" into bin/ and embedded, so that mvm is
-// one file. A program built without that step works, but for [Init] and Build,
-// which say what to run.
+// mvm-init is built by "go generate" into bin/, for each architecture that a
+// guest can have, and embedded, so that mvm is one file. A program built without
+// that step works, but for [Init], Build and Append, which say what to run.
 package initrd
 
-//go:generate env CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags "-s -w" -o bin/mvm-init ../../cmd/mvm-init
+//go:generate env CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags "-s -w" -o bin/mvm-init-amd64 ../../cmd/mvm-init
+//go:generate env CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags "-s -w" -o bin/mvm-init-arm64 ../../cmd/mvm-init

@@ -1,12 +1,15 @@
 package initrd
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path"
+	"runtime"
 
 	"github.com/mvmrun/mvm/mounts"
 	"github.com/mvmrun/mvm/mounts/handoff"
@@ -21,6 +24,9 @@ type Spec struct {
 	// Boot is the orders for mvm-init. Build fills in the versions where they
 	// are zero, and Modules and Registration from the fields below.
 	Boot handoff.Boot
+
+	// Arch is the guest's architecture in Go's words. Empty means this host's.
+	Arch string
 
 	// Modules are the kernel modules to load, in that order.
 	Modules []kmod.Module
@@ -40,18 +46,20 @@ var ErrNoInit = errors.New("this mvm was built without mvm-init: run make build"
 //go:embed bin
 var bin embed.FS
 
-// Init returns the mvm-init that is embedded, or [ErrNoInit].
-func Init() ([]byte, error) {
-	b, err := bin.ReadFile("bin/mvm-init")
+// Init returns the mvm-init for guests of an architecture, in Go's words; empty
+// means this host's. The error wraps [ErrNoInit] if it is not embedded.
+func Init(arch string) ([]byte, error) {
+	arch = cmp.Or(arch, runtime.GOARCH)
+	b, err := bin.ReadFile("bin/mvm-init-" + arch)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoInit
+		return nil, fmt.Errorf("for %s: %w", arch, ErrNoInit)
 	}
 	return b, err
 }
 
 // Build writes the initrd that s describes.
 func Build(ctx context.Context, w io.Writer, s Spec) error {
-	program, err := Init()
+	program, err := Init(s.Arch)
 	if err != nil {
 		return err
 	}

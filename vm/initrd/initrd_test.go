@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -23,7 +24,14 @@ import (
 const maxInit = 3 << 20
 
 func TestInitIsSmallAndStatic(t *testing.T) {
-	b, err := Init()
+	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		checkInit(t, arch, machine)
+	}
+}
+
+func checkInit(t *testing.T, arch string, machine elf.Machine) {
+	t.Helper()
+	b, err := Init(arch)
 	if err != nil {
 		t.Fatalf("%v (or go generate ./vm/initrd)", err)
 	}
@@ -33,6 +41,9 @@ func TestInitIsSmallAndStatic(t *testing.T) {
 	f, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if f.Machine != machine {
+		t.Errorf("mvm-init for %s is for %v", arch, f.Machine)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
@@ -176,7 +187,7 @@ func TestArchiveReportsAFullDisk(t *testing.T) {
 // TestCloneBuildsWithoutInit builds this package as a clean clone has it.
 func TestCloneBuildsWithoutInit(t *testing.T) {
 	overlay := filepath.Join(t.TempDir(), "overlay.json")
-	program, err := filepath.Abs("bin/mvm-init")
+	program, err := filepath.Abs("bin/mvm-init-" + runtime.GOARCH)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +197,7 @@ func TestCloneBuildsWithoutInit(t *testing.T) {
 	cmd := exec.Command("go", "test", "-overlay", overlay, "-run", "TestWithoutInit", "-v", ".")
 	cmd.Env = append(os.Environ(), "MVM_TEST_WITHOUT_INIT=1")
 	if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("PASS: TestWithoutInit")) {
-		t.Errorf("go test without bin/mvm-init: %v\n%s", err, out)
+		t.Errorf("go test without mvm-init: %v\n%s", err, out)
 	}
 }
 

@@ -8,6 +8,8 @@
 // What is lost with the loader is the kernel's placing itself at a random
 // address, so this is for TCG, which is no security boundary, and not for KVM.
 //
+// [Arch] tells for which architecture an image of any kind is.
+//
 // The package knows kernel images and a directory to keep them in; when to use
 // it is its caller's business.
 package kernel
