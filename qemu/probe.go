@@ -23,6 +23,8 @@ type Capabilities struct {
 	Accels   []string `json:"accels"`   // what it was built with: "kvm", "tcg"
 	Machines []string `json:"machines"` // types and their aliases
 	Devices  []string `json:"devices"`  // what -device takes
+	Displays []string `json:"displays"` // what -display takes, "none" and others
+	Netdevs  []string `json:"netdevs"`  // what -netdev takes
 	Sandbox  bool     `json:"sandbox"`  // -sandbox is there
 }
 
@@ -43,47 +45,50 @@ func (c *Capabilities) Fresh() bool {
 	return err == nil && fi.Size() == c.Size && fi.ModTime().Equal(c.ModTime)
 }
 
-// Check returns a [HostError] if the program lacks something that the machine
-// needs.
+// Check returns a [HostError] with everything that the machine needs and the
+// program lacks.
 func (c *Capabilities) Check(m *Machine) error {
-	lacks := func(what, hint string) error {
-		return &HostError{Op: "check " + c.Path, Err: fmt.Errorf("version %v has no %s", c.Version, what), Hint: hint}
-	}
-	if !c.HasMachine(m.Type) {
-		return lacks(fmt.Sprintf("machine %q", m.machineType()), "set qemu.machine to a type that it has, or qemu.package to another QEMU")
-	}
-	if !c.HasAccel(m.Accel) {
-		return lacks(fmt.Sprintf("accelerator %q", m.accel()), "set accel to another, or qemu.package to another QEMU")
-	}
-	if !c.Sandbox && !m.NoSandbox {
-		return lacks("sandbox", "set qemu.package to a QEMU that was built with seccomp")
-	}
-	for _, n := range m.NICs {
-		if n.Stream != nil && !c.Version.AtLeast(7, 2) {
-			return lacks("-netdev stream", "install QEMU 7.2 or later, or use a network of another type")
+	var lacking, hints []string
+	lacks := func(there bool, hint, format string, args ...any) {
+		what := fmt.Sprintf(format, args...)
+		if there || slices.Contains(lacking, what) {
+			return
+		}
+		lacking = append(lacking, what)
+		if !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
 		}
 	}
-	for _, d := range m.deviceNames() {
-		if !c.HasDevice(d) {
-			return lacks(fmt.Sprintf("device %q", d), "install the complete QEMU package, or do without what needs the device")
-		}
-	}
-	return nil
-}
-
-// deviceNames returns the types of all devices on the command line but those
-// in ExtraArgs.
-func (m *Machine) deviceNames() []string {
+	const (
+		another  = "set qemu.package to another QEMU"
+		complete = "install the complete QEMU package, or do without what needs it"
+	)
+	lacks(c.HasMachine(m.Type), "set qemu.machine to a type that it has, or qemu.package to another QEMU", "machine %q", m.machineType())
+	lacks(c.HasAccel(m.Accel), "set accel to another, or qemu.package to another QEMU", "accelerator %q", m.accel())
+	lacks(c.Sandbox || !m.ownSandbox(), another+" that was built with seccomp", "sandbox")
 	own := *m
 	own.ExtraArgs = nil
-	var names []string
 	for _, f := range own.Explain() {
-		if f.Args[0] == "-device" {
-			name, _, _ := strings.Cut(f.Args[1], ",")
-			names = append(names, name)
+		if len(f.Args) < 2 {
+			continue
+		}
+		name, _, _ := strings.Cut(f.Args[1], ",")
+		switch f.Args[0] {
+		case "-device":
+			lacks(c.HasDevice(name), complete, "device %q", name)
+		case "-display":
+			lacks(slices.Contains(c.Displays, name), "install the package with QEMU's displays (qemu-system-gui), or set graphics.backend to another", "display %q", name)
+		case "-netdev":
+			lacks(slices.Contains(c.Netdevs, name), "use an interface of another type, or set qemu.package to another QEMU", "network %q", name)
 		}
 	}
-	return names
+	if lacking == nil {
+		return nil
+	}
+	return &HostError{
+		Op:  "check " + c.Path,
+		Err: fmt.Errorf("version %v has no %s", c.Version, strings.Join(lacking, ", no ")), Hint: strings.Join(hints, "; "),
+	}
 }
 
 // Probe asks a QEMU program what it can do, by starting it without a machine
@@ -115,7 +120,32 @@ func Probe(ctx context.Context, binary string) (Capabilities, error) {
 	if err := c.ask(ctx, p.qmp); err != nil {
 		return Capabilities{}, fmt.Errorf("probe %s: %w", path, err)
 	}
+	// QMP does not know which of these are installed.
+	if c.Displays, err = listed(ctx, path, "-display"); err != nil {
+		return Capabilities{}, err
+	}
+	if c.Netdevs, err = listed(ctx, path, "-netdev"); err != nil {
+		return Capabilities{}, err
+	}
 	return c, nil
+}
+
+// listed is what an option's help lists: a word on each line after the title.
+func listed(ctx context.Context, path, option string) ([]string, error) {
+	cmd := exec.CommandContext(ctx, path, option, "help")
+	cmd.WaitDelay = lingering
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, &HostError{Op: path + " " + option + " help", Err: err, Hint: "check that it is a QEMU system emulator, version 6 or later"}
+	}
+	var words []string
+	for line := range strings.Lines(string(out)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.ContainsAny(line, " :") {
+			words = append(words, line)
+		}
+	}
+	slices.Sort(words)
+	return words, nil
 }
 
 func (c *Capabilities) ask(ctx context.Context, q *QMP) error {
@@ -138,7 +168,9 @@ func (c *Capabilities) ask(ctx context.Context, q *QMP) error {
 		return err
 	}
 	for _, a := range accels {
-		c.Accels = append(c.Accels, strings.TrimSuffix(a, "-accel"))
+		if name, ok := strings.CutSuffix(a, "-accel"); ok { // else it is what they have in common
+			c.Accels = append(c.Accels, name)
+		}
 	}
 	err = q.Do(ctx, "query-command-line-options", map[string]string{"option": "sandbox"}, nil)
 	if ce := (*CommandError)(nil); err != nil && !errors.As(err, &ce) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,12 @@ func TestProbeOfTheRealQEMU(t *testing.T) {
 			t.Errorf("Check(%s) = %v; want nil", s.golden, err)
 		}
 	}
+	if slices.Contains(c.Accels, "accel") || slices.Contains(c.Accels, "") {
+		t.Errorf("accelerators = %q; want names", c.Accels)
+	}
+	if !slices.Contains(c.Displays, "none") || !slices.Contains(c.Netdevs, "tap") {
+		t.Errorf("displays are %q and networks %q; want none and tap among them", c.Displays, c.Netdevs)
+	}
 	b, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +75,8 @@ func TestProbeFailsOnWhatIsNoQEMU(t *testing.T) {
 func TestCapabilitiesCheckNamesWhatIsMissing(t *testing.T) {
 	full := Capabilities{
 		Path: "/q", Version: Version{Major: 7, Minor: 1}, Accels: []string{"tcg"}, Machines: []string{"microvm"}, Sandbox: true,
-		Devices: []string{"i8042", "pvpanic", "virtio-rng-device"},
+		Devices:  []string{"i8042", "pvpanic", "virtio-rng-device", "virtio-net-device"},
+		Displays: []string{"none"}, Netdevs: []string{"tap"},
 	}
 	tests := []struct {
 		name string
@@ -76,12 +84,19 @@ func TestCapabilitiesCheckNamesWhatIsMissing(t *testing.T) {
 		want string
 	}{
 		{"all there", func(*Capabilities, *Machine) {}, ""},
-		{"machine", func(_ *Capabilities, m *Machine) { m.Type = Q35 }, `check /q: version 7.1.0 has no machine "q35"`},
+		{"machine", func(_ *Capabilities, m *Machine) { m.Type = Q35 }, `check /q: version 7.1.0 has no machine "q35", no device "virtio-rng-pci"`},
 		{"accelerator", func(_ *Capabilities, m *Machine) { m.Accel = KVM }, `check /q: version 7.1.0 has no accelerator "kvm"`},
 		{"sandbox", func(c *Capabilities, _ *Machine) { c.Sandbox = false }, `check /q: version 7.1.0 has no sandbox`},
 		{"sandbox not wanted", func(c *Capabilities, m *Machine) { c.Sandbox, m.NoSandbox = false, true }, ""},
+		{"all that is missing, once each", func(c *Capabilities, m *Machine) {
+			m.Type, m.Accel, m.Graphics = Q35, KVM, &Graphics{Backend: "headless"}
+			m.Drives = []Drive{{ID: "a", Path: "/a"}, {ID: "b", Path: "/b"}}
+			m.NICs = []NIC{{User: &UserNet{}}}
+			c.Devices = []string{"pvpanic", "virtio-rng-pci", "virtio-net-pci", "qemu-xhci"}
+		}, `check /q: version 7.1.0 has no machine "q35", no accelerator "kvm", no device "virtio-blk-pci", no network "user", ` +
+			`no display "egl-headless", no device "virtio-gpu-gl-pci", no device "usb-tablet", no device "usb-kbd"`},
 		{"device", func(_ *Capabilities, m *Machine) { m.Balloon = true }, `check /q: version 7.1.0 has no device "virtio-balloon-device"`},
-		{"stream", func(_ *Capabilities, m *Machine) { m.NICs = []NIC{{Stream: &StreamNet{}}} }, `check /q: version 7.1.0 has no -netdev stream`},
+		{"stream", func(_ *Capabilities, m *Machine) { m.NICs = []NIC{{Stream: &StreamNet{}}} }, `check /q: version 7.1.0 has no network "stream"`},
 		{"extra arguments are not judged", func(_ *Capabilities, m *Machine) { m.ExtraArgs = []string{"-device", "x"} }, ""},
 	}
 	for _, tt := range tests {

@@ -175,9 +175,6 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if note != "" {
 		s.note("%s", note)
 	}
-	if err := s.volumes(ctx, cred); err != nil {
-		return none, err
-	}
 	if host.Accel == qemu.TCG {
 		s.unpackKernel(ctx, &img)
 		host.TSCKHz = tsc.KHz()
@@ -186,7 +183,13 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if err != nil {
 		return none, err
 	}
+	if err := s.checkQEMU(ctx, binary, &machine); err != nil {
+		return none, err
+	}
 	if err := machine.CheckHugePages(); err != nil {
+		return none, err
+	}
+	if err := s.volumes(ctx, cred); err != nil {
 		return none, err
 	}
 	registration := ""

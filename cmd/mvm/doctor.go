@@ -110,8 +110,7 @@ func (e env) findings(ctx context.Context, base *vm.Config) []finding {
 	binary, err := qemu.Find(base.QEMUBinary(), "")
 	found = append(found, outcome(findQEMU, binary, err, "broken"))
 	if err == nil {
-		caps, err := qemu.Probe(ctx, binary)
-		found = append(found, outcome("qemu answers", "version "+caps.Version.String(), err, "broken"))
+		found = append(found, e.abilities(ctx, base, binary)...)
 	}
 	host, why, err := vm.DetectHost(ctx, base, vm.Image{}, state.Machine{})
 	text := string(host.Accel)
@@ -132,6 +131,56 @@ func (e env) findings(ctx context.Context, base *vm.Config) []finding {
 		found = append(found, tool(t.program, t.pkg, t.what))
 	}
 	return found
+}
+
+// abilities are what QEMU and the kernel can do for a guest. Only QEMU itself is
+// needed by every machine.
+func (e env) abilities(ctx context.Context, base *vm.Config, binary string) []finding {
+	dirs, err := e.dirs()
+	if err != nil {
+		dirs = systemDirs
+	}
+	caps, err := vm.ProbeQEMU(ctx, dirs, binary)
+	found := []finding{outcome("qemu answers", "version "+caps.Version.String(), err, "broken")}
+	if err != nil {
+		return found
+	}
+	found = append(found, outcome("qemu has", fmt.Sprintf("accelerators %s; %d machines, %d devices; displays %s; networks %s",
+		strings.Join(caps.Accels, " "), len(caps.Machines), len(caps.Devices),
+		strings.Join(caps.Displays, " "), strings.Join(caps.Netdevs, " ")), nil, ""))
+	// What every machine has, and what this one has besides.
+	m, err := e.planned(ctx, base, dirs)
+	text := "all that a plain machine needs"
+	if base.File() != "" {
+		text = "all that " + base.MachineName() + " needs"
+	}
+	if err == nil {
+		err = caps.Check(&m)
+	}
+	found = append(found, outcome("qemu suffices", text, err, "broken"))
+	found = append(found, outcome("io_uring", "works", qemu.IOUring(), "missing"))
+	return append(found, outcome("vhost-net", "/dev/vhost-net", vhostNet(), "missing"))
+}
+
+// planned is the machine as it would be started.
+func (e env) planned(ctx context.Context, c *vm.Config, dirs state.Dirs) (qemu.Machine, error) {
+	host, _, err := vm.DetectHost(ctx, c, dirs.Machine(c.MachineName()))
+	if err != nil {
+		return qemu.Machine{}, err
+	}
+	if host.CID == 0 {
+		host.CID = 3 // any will do for what nobody starts
+	}
+	m, _, err := vm.Plan(c, c.Unresolved(), host)
+	return m, err
+}
+
+func vhostNet() error {
+	f, err := os.OpenFile("/dev/vhost-net", os.O_RDWR, 0)
+	if err != nil {
+		return &vm.HostError{Op: "move packets of taps in the kernel", Err: err, Hint: "load the vhost_net module for tap.vhost"}
+	}
+	return f.Close()
 }
 
 func outcome(what, text string, err error, bad string) finding {

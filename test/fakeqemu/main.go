@@ -11,7 +11,14 @@ import (
 )
 
 func main() {
-	s, err := parseScript(os.Getenv("FAKEQEMU_SCRIPT"))
+	if help(os.Args) {
+		return
+	}
+	text := os.Getenv("FAKEQEMU_SCRIPT")
+	if probing(os.Args) {
+		text = ""
+	}
+	s, err := parseScript(text)
 	if err == nil {
 		err = run(s, os.Args[1:])
 	}

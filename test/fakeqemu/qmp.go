@@ -36,8 +36,11 @@ func (m *machine) serve() error {
 			select {}
 		}
 		var c struct {
-			Execute string          `json:"execute"`
-			ID      json.RawMessage `json:"id"`
+			Execute   string          `json:"execute"`
+			ID        json.RawMessage `json:"id"`
+			Arguments struct {
+				Implements string `json:"implements"`
+			} `json:"arguments"`
 		}
 		if err := json.Unmarshal(line, &c); err != nil {
 			return fmt.Errorf("command %q: %w", line, err)
@@ -48,7 +51,7 @@ func (m *machine) serve() error {
 			}
 			continue
 		}
-		m.usual(c.Execute, c.ID)
+		m.usual(c.Execute, c.Arguments.Implements, c.ID)
 	}
 }
 
@@ -104,9 +107,13 @@ func (m *machine) answer(id json.RawMessage, result string) {
 	m.send(`{"return":%s,"id":%s}`, result, id)
 }
 
-// usual is what QEMU does with a command.
-func (m *machine) usual(command string, id json.RawMessage) {
+// usual is what QEMU does with a command. Kind is its argument, of one.
+func (m *machine) usual(command, kind string, id json.RawMessage) {
 	switch command {
+	case "query-machines":
+		m.answer(id, objects("microvm", "q35", "virt"))
+	case "qom-list-types":
+		m.answer(id, types(kind))
 	case "qmp_capabilities":
 		m.answer(id, "{}")
 		go m.sendEvents()

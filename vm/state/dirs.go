@@ -15,11 +15,14 @@ import (
 type Dirs struct {
 	State   string // volumes, console log, last exit, lock: outlives a reboot
 	Runtime string // control socket, identity, initrd: gone after a reboot
-	Cache   string // store disks, and kernels
+	Cache   string // store disks, kernels, and what each QEMU can do
 }
 
 // Kernels is where unpacked kernels are kept.
 func (d Dirs) Kernels() string { return filepath.Join(d.Cache, "kernels") }
+
+// Probes is where it is kept what each QEMU can do.
+func (d Dirs) Probes() string { return filepath.Join(d.Cache, "qemu") }
 
 // Machine returns the directories of the machine called name.
 func (d Dirs) Machine(name string) Machine {
