@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -107,12 +109,16 @@ func (e env) findings(ctx context.Context, base *vm.Config) []finding {
 		base = &vm.Config{}
 	}
 	var found []finding
-	binary, err := qemu.Find(base.QEMUBinary(), "")
+	img, err := base.Resolve()
+	if err != nil {
+		img = base.Unresolved() // the probe guest says what is wrong
+	}
+	binary, err := qemu.Find(base.QEMUBinary(), qemu.Type(base.MachineType(cmp.Or(img.Arch, runtime.GOARCH))))
 	found = append(found, outcome(findQEMU, binary, err, "broken"))
 	if err == nil {
-		found = append(found, e.abilities(ctx, base, binary)...)
+		found = append(found, e.abilities(ctx, base, img, binary)...)
 	}
-	host, why, err := vm.DetectHost(ctx, base, vm.Image{}, state.Machine{})
+	host, why, err := vm.DetectHost(ctx, base, img, state.Machine{})
 	text := string(host.Accel)
 	if why != "" {
 		text = why
@@ -135,7 +141,7 @@ func (e env) findings(ctx context.Context, base *vm.Config) []finding {
 
 // abilities are what QEMU and the kernel can do for a guest. Only QEMU itself is
 // needed by every machine.
-func (e env) abilities(ctx context.Context, base *vm.Config, binary string) []finding {
+func (e env) abilities(ctx context.Context, base *vm.Config, img vm.Image, binary string) []finding {
 	dirs, err := e.dirs()
 	if err != nil {
 		dirs = systemDirs
@@ -149,7 +155,7 @@ func (e env) abilities(ctx context.Context, base *vm.Config, binary string) []fi
 		strings.Join(caps.Accels, " "), len(caps.Machines), len(caps.Devices),
 		strings.Join(caps.Displays, " "), strings.Join(caps.Netdevs, " ")), nil, ""))
 	// What every machine has, and what this one has besides.
-	m, err := e.planned(ctx, base, dirs)
+	m, err := planned(ctx, base, img, dirs.Machine(base.MachineName()))
 	text := "all that a plain machine needs"
 	if base.File() != "" {
 		text = "all that " + base.MachineName() + " needs"
@@ -163,15 +169,15 @@ func (e env) abilities(ctx context.Context, base *vm.Config, binary string) []fi
 }
 
 // planned is the machine as it would be started.
-func (e env) planned(ctx context.Context, c *vm.Config, dirs state.Dirs) (qemu.Machine, error) {
-	host, _, err := vm.DetectHost(ctx, c, dirs.Machine(c.MachineName()))
+func planned(ctx context.Context, c *vm.Config, img vm.Image, place state.Machine) (qemu.Machine, error) {
+	host, _, err := vm.DetectHost(ctx, c, img, place)
 	if err != nil {
 		return qemu.Machine{}, err
 	}
 	if host.CID == 0 {
 		host.CID = 3 // any will do for what nobody starts
 	}
-	m, _, err := vm.Plan(c, c.Unresolved(), host)
+	m, _, err := vm.Plan(c, img, host)
 	return m, err
 }
 
