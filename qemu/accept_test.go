@@ -21,23 +21,40 @@ import (
 // far enough for its devices to exist, and quits.
 func TestRealQEMUAcceptsEveryCommandLine(t *testing.T) {
 	for _, s := range samples {
+		if _, ok := elsewhere[s.needs]; ok {
+			continue
+		}
 		t.Run(s.golden, func(t *testing.T) {
 			m := s.machine()
 			files := fit(t, &s, &m)
 			if s.needs != "" {
 				t.Skipf("this test cannot provide %s", s.needs)
 			}
-			p := startReal(t, m, StartOptions{Files: files})
-			if err := p.QMP().Quit(limited(t)); err != nil {
-				t.Error(err)
-			}
-			if err := p.Wait(limited(t)); err != nil {
-				t.Error(err)
-			}
-			if said := p.Stderr(); said != "" {
-				t.Errorf("QEMU complains: %s", said)
-			}
+			accepts(t, m, files)
 		})
+	}
+}
+
+// elsewhere is what a machine may need that hosts of tests do not have to spare.
+// The guest of test's TestHostInAGuest has it, where the functions make it ready;
+// those that are nil are seen there with machines of mvm's own making.
+var elsewhere = map[string]func(*testing.T, *Machine) map[string]*os.File{
+	"/dev/vhost-vsock": nil, "/dev/vhost-net": nil, "a bridge": nil, "a block device": nil, "huge pages": nil,
+	"a device to give away": nil,
+}
+
+// accepts starts a machine and ends it.
+func accepts(t *testing.T, m Machine, files map[string]*os.File) {
+	t.Helper()
+	p := startReal(t, m, StartOptions{Files: files})
+	if err := p.QMP().Quit(limited(t)); err != nil {
+		t.Error(err)
+	}
+	if err := p.Wait(limited(t)); err != nil {
+		t.Error(err)
+	}
+	if said := p.Stderr(); said != "" {
+		t.Errorf("QEMU complains: %s", said)
 	}
 }
 

@@ -11,7 +11,6 @@ var notYet = []struct {
 }{
 	{"volumes[].imageType", func(c *Config, i int) bool { return c.Volumes[i].Format() != "raw" }},
 	{"devices[]", func(*Config, int) bool { return true }},
-	{"vsock.cid", func(c *Config, _ int) bool { return c.VSock.CID != 0 }},
 	{"graphics.enable", func(c *Config, _ int) bool { return c.Graphics.Enable }},
 	// microvm.nix's default is no wish for another program's socket.
 	{"socket", func(c *Config, _ int) bool { return c.Socket != "" && c.Socket != c.MachineName()+".sock" }},

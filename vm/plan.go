@@ -58,8 +58,8 @@ type Host struct {
 	Passt   bool
 	NoPasst string
 
-	// CID is the vsock address of a guest that leaves it open. Zero means
-	// none was picked.
+	// CID is the vsock address of a guest that leaves it open: of [DetectHost]
+	// the one that a run tries first. Zero means none was picked.
 	CID uint32
 
 	// Place is where the machine lives.

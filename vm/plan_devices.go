@@ -14,9 +14,9 @@ func (c *Config) extraDevices(m *qemu.Machine, host Host) error {
 	case cid == CIDAuto && host.CID == 0:
 		return fmt.Errorf("vsock.cid: no free address was picked")
 	case cid == CIDAuto:
-		m.Vsock = &qemu.Vsock{CID: host.CID}
+		m.Vsock = &qemu.Vsock{CID: host.CID, File: vsockFile}
 	case cid != 0:
-		m.Vsock = &qemu.Vsock{CID: uint32(cid)}
+		m.Vsock = &qemu.Vsock{CID: uint32(cid), File: vsockFile}
 	}
 	for i := range c.QEMU.PCIERootPorts {
 		p := &c.QEMU.PCIERootPorts[i]

@@ -19,6 +19,7 @@ import (
 	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
 	"github.com/mvmrun/mvm/vm/volume"
+	"github.com/mvmrun/mvm/vm/vsock"
 )
 
 // volumes makes the images that are to be made and are not there, or are too
@@ -86,6 +87,9 @@ func DetectHost(ctx context.Context, c *Config, img Image, place state.Machine) 
 		if host.Passt = perr == nil; perr != nil {
 			host.NoPasst = perr.Error()
 		}
+	}
+	if c.VSock.CID == CIDAuto {
+		host.CID = vsock.Candidate(c.MachineName(), 0)
 	}
 	if qemu.IOUring() == nil {
 		host.AIO = "io_uring"

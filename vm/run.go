@@ -179,6 +179,15 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 		s.unpackKernel(ctx, &img)
 		host.TSCKHz = tsc.KHz()
 	}
+	held, err := s.hold(&host)
+	if err != nil {
+		return none, err
+	}
+	defer func() {
+		if err := held.release(); err != nil {
+			s.note("%v", err)
+		}
+	}()
 	machine, plan, err := Plan(s.c, img, host)
 	if err != nil {
 		return none, err
@@ -200,7 +209,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 		return none, err
 	}
 	s.update(func(st *control.Status) {
-		st.Accel = string(host.Accel)
+		st.Accel, st.VSockCID = string(host.Accel), vsockCID(&machine)
 		s.programs = programsOf(img.Init[0])
 	})
 	if why != "" {
@@ -221,7 +230,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	}()
 	restarts := newRestarter(s.c)
 	for {
-		exit, err := s.once(ctx, program{binary, machine, cred}, plan, host, nets)
+		exit, err := s.once(ctx, program{binary, machine, cred}, plan, host, nets, held)
 		if err != nil || s.o.Command != nil || ctx.Err() != nil || !restarts.again(&exit, time.Now()) {
 			return exit, err
 		}
@@ -232,12 +241,15 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 
 // once runs QEMU, and the helpers that live and die with it, one time. Disks,
 // initrd and volumes are as they were.
-func (s *supervisor) once(ctx context.Context, p program, plan mounts.Plan, host Host, nets networks) (control.Exit, error) {
+func (s *supervisor) once(ctx context.Context, p program, plan mounts.Plan, host Host, nets networks, held *held) (control.Exit, error) {
 	h, err := s.startHelpers(ctx, host, &p.machine)
 	if err != nil {
 		return control.Exit{}, err
 	}
 	err = nets.open(h.files)
+	if err == nil {
+		err = held.open(h.files)
+	}
 	if err == nil {
 		err = s.c.openCredentials(h.files)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
 	"github.com/mvmrun/mvm/vm/volume"
+	"github.com/mvmrun/mvm/vm/vsock"
 )
 
 // The rules of what a person sees:
@@ -97,6 +98,8 @@ func hostHint(err error) (hint string, ok bool) {
 	case *hostnet.HostError:
 		return e.Hint, true
 	case *sidecar.HostError:
+		return e.Hint, true
+	case *vsock.HostError:
 		return e.Hint, true
 	case *state.OwnerError:
 		return fmt.Sprintf("become that user, or have the directory given to you: chown -R %d %s", e.User, e.Dir), true

@@ -86,7 +86,8 @@ type Status struct {
 	VCPU         int              `json:"vcpu"`
 	MemMiB       int              `json:"mem"`
 	Restarts     int              `json:"restarts,omitempty"`
-	Definition   string           `json:"definition"` // path of the file
+	VSockCID     uint32           `json:"vsockCid,omitempty"` // 0 without vsock
+	Definition   string           `json:"definition"`         // path of the file
 	StoreDisk    string           `json:"storeDisk,omitempty"`
 	Kernel       string           `json:"kernel,omitempty"` // as the guest names it
 	// Mounts are those of the plan, in its order, each with what the guest
