@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -38,6 +39,9 @@ type Host struct {
 	// Namespace is the network namespace that every mvm runs in, by its name in
 	// ip-netns(8). Empty means the test's own. It takes root.
 	Namespace string
+
+	// Limit is how long one run of mvm may take. Zero means the package's [Limit].
+	Limit time.Duration
 
 	t    testing.TB
 	dirs state.Dirs
@@ -94,6 +98,8 @@ func (h *Host) prepare(cmd *exec.Cmd) {
 	cmd.WaitDelay = 10 * time.Second
 }
 
+func (h *Host) limit() time.Duration { return cmp.Or(h.Limit, Limit) }
+
 // An Ended process is what is left of a run of mvm.
 type Ended struct {
 	Code           int // -1 if a signal ended it
@@ -103,7 +109,7 @@ type Ended struct {
 // Mvm runs "mvm ARG..." to its end, which comes within [Limit].
 func (h *Host) Mvm(arg ...string) Ended {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), Limit)
+	ctx, cancel := context.WithTimeout(h.t.Context(), h.limit())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, Program, arg...)
 	h.prepare(cmd)
@@ -111,7 +117,7 @@ func (h *Host) Mvm(arg ...string) Ended {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if ctx.Err() != nil {
-		h.t.Errorf("mvm %s did not end within %v", strings.Join(arg, " "), Limit)
+		h.t.Errorf("mvm %s did not end within %v", strings.Join(arg, " "), h.limit())
 	}
 	e := Ended{Code: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {

@@ -53,7 +53,7 @@ func (h *Host) Start(definition string, arg ...string) *VM {
 	if err := v.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
-	limit := time.AfterFunc(Limit, func() {
+	limit := time.AfterFunc(h.limit(), func() {
 		v.late.Store(true)
 		_ = v.cmd.Process.Kill()
 	})
@@ -118,7 +118,7 @@ func (v *VM) Wait() Ended {
 	v.h.t.Helper()
 	<-v.done
 	if v.late.Load() {
-		v.h.t.Errorf("%s did not end within %v", v.Name, Limit)
+		v.h.t.Errorf("%s did not end within %v", v.Name, v.h.limit())
 	}
 	if exit := (*exec.ExitError)(nil); v.err != nil && !errors.As(v.err, &exit) {
 		v.h.t.Errorf("mvm run %s: %v", v.Name, v.err)

@@ -10,7 +10,6 @@ var notYet = []struct {
 	used func(c *Config, i int) bool
 }{
 	{"volumes[].imageType", func(c *Config, i int) bool { return c.Volumes[i].Format() != "raw" }},
-	{"devices[]", func(*Config, int) bool { return true }},
 	{"graphics.enable", func(c *Config, _ int) bool { return c.Graphics.Enable }},
 	// microvm.nix's default is no wish for another program's socket.
 	{"socket", func(c *Config, _ int) bool { return c.Socket != "" && c.Socket != c.MachineName()+".sock" }},

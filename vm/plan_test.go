@@ -55,6 +55,19 @@ serial = "B2"`, qemu.KVM},
 initrdPath = "initrd"
 registerClosure = true
 init = ["/nix/store/00000000000000000000000000000000-system/init", "--unit", "two words", ""]`, qemu.KVM},
+		{"devices", `
+vsock.cid = "auto"
+credentialFiles = { token = "secrets/token", key = "/etc/key" }
+[[devices]]
+bus = "pci"
+path = "01:00.0"
+[[devices]]
+bus = "usb"
+path = "vendorid=0xabcd,productid=0x0123"
+qemu = { id = "stick", deviceExtraArgs = "pcap=/tmp/a" }
+[[qemu.pcieRootPorts]]
+id = "port1"
+chassis = 1`, qemu.KVM},
 		{"user-network", `
 [[interfaces]]
 type = "user"
@@ -103,7 +116,7 @@ user.restrict = true`, qemu.KVM},
 			if tt.golden == "aarch64" {
 				img.Arch = "arm64"
 			}
-			m, plan, err := Plan(c, img, Host{Arch: "amd64", Accel: tt.accel, TSCKHz: 2600000, AIO: "io_uring", Place: place})
+			m, plan, err := Plan(c, img, Host{Arch: "amd64", Accel: tt.accel, TSCKHz: 2600000, AIO: "io_uring", CID: 70000, Place: place})
 			if err != nil {
 				t.Fatal(err)
 			}

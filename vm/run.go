@@ -179,7 +179,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 		s.unpackKernel(ctx, &img)
 		host.TSCKHz = tsc.KHz()
 	}
-	held, err := s.hold(&host)
+	held, err := s.hold(&host, cred)
 	if err != nil {
 		return none, err
 	}

@@ -137,6 +137,10 @@ func machineUnit(c *vm.Config, program, file string) string {
 	default:
 		b.WriteString("Restart=no\n")
 	}
+	if hasBus(c, "pci") {
+		// The driver of a device is changed in /sys.
+		b.WriteString("ProtectKernelTunables=no\n")
+	}
 	for _, dev := range machineDevices(c) {
 		fmt.Fprintf(&b, "DeviceAllow=%s rw\n", unitWord(dev))
 	}
@@ -151,8 +155,16 @@ func machineDevices(c *vm.Config) []string {
 			devs = append(devs, image)
 		}
 	}
+	if hasBus(c, "usb") {
+		devs = append(devs, "char-usb_device")
+	}
 	slices.Sort(devs)
 	return slices.Compact(devs)
+}
+
+// hasBus reports whether the machine is given a device of a bus of the host's.
+func hasBus(c *vm.Config, bus string) bool {
+	return slices.ContainsFunc(c.Devices, func(d vm.Device) bool { return d.Bus == bus })
 }
 
 // unitWord is a word of a command line in a unit file: see systemd.service(5)

@@ -13,6 +13,7 @@ import (
 	"github.com/mvmrun/mvm/storedisk"
 	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/hostdev"
 	"github.com/mvmrun/mvm/vm/hostnet"
 	"github.com/mvmrun/mvm/vm/kmod"
 	"github.com/mvmrun/mvm/vm/sidecar"
@@ -94,6 +95,8 @@ func hostHint(err error) (hint string, ok bool) {
 	case *volume.HostError:
 		return e.Hint, true
 	case *kmod.HostError:
+		return e.Hint, true
+	case *hostdev.HostError:
 		return e.Hint, true
 	case *hostnet.HostError:
 		return e.Hint, true

@@ -52,6 +52,10 @@ func (m Machine) LastExit() string { return filepath.Join(m.State, "exit.json") 
 // Events is what happened in the machine's last life, as JSON lines.
 func (m Machine) Events() string { return filepath.Join(m.State, "events.ndjson") }
 
+// Borrowed says which devices of the host the machine has taken from their
+// drivers, as JSON. It is there while it has any.
+func (m Machine) Borrowed() string { return filepath.Join(m.State, "borrowed.json") }
+
 // GCRoots is a directory of links that keep the machine's closure.
 func (m Machine) GCRoots() string { return filepath.Join(m.State, "gcroots") }
 
