@@ -36,6 +36,9 @@ func climb(ctx context.Context, rungs []rung, exited, hurry <-chan struct{}, try
 	var tried []climbed
 	for i := 0; i < len(rungs); i++ {
 		r := rungs[i]
+		if i == len(rungs)-1 {
+			hurry = nil // there is nothing to go on to
+		}
 		trying(r)
 		rctx, cancel := context.WithTimeout(ctx, r.grace)
 		applied := make(chan error, 1) // buffered: await may have left

@@ -28,6 +28,7 @@ func TestClimbTriesEachRungForAsLongAsItIsGiven(t *testing.T) {
 		{name: "qmp silent", dieOn: "kill", block: "quit", want: []string{"agent", "button", "quit", "kill"}, took: 45 * time.Second},
 		{name: "hurry", dieOn: "kill", hurryAt: 3 * time.Second, want: []string{"agent", "kill"}, took: 3 * time.Second},
 		{name: "hurry on the last but one", dieOn: "kill", hurryAt: 41 * time.Second, want: []string{"agent", "button", "quit", "kill"}, took: 41 * time.Second},
+		{name: "hurry on the last", dieOn: "kill", after: 2 * time.Second, hurryAt: 46 * time.Second, want: []string{"agent", "button", "quit", "kill"}, took: 47 * time.Second},
 		{name: "nothing works", want: []string{"agent", "button", "quit", "kill"}, took: 50 * time.Second},
 	}
 	for _, tt := range tests {

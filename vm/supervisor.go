@@ -75,6 +75,7 @@ type supervisor struct {
 	emit    sync.Mutex              // keeps events in one order for everyone
 
 	kill     chan struct{} // closed when the machine is to be forced
+	killWhy  string        // set before that
 	killOnce sync.Once
 
 	mu       sync.Mutex
@@ -99,7 +100,7 @@ func (s *supervisor) Stop(why string) { s.cancel(stopRequest{why}) }
 
 // Kill ends the machine without asking the guest.
 func (s *supervisor) Kill(why string) {
-	s.killOnce.Do(func() { close(s.kill) })
+	s.killOnce.Do(func() { s.killWhy = why; close(s.kill) })
 	s.Stop(why)
 }
 

@@ -155,7 +155,7 @@ func (w *watcher) run(ctx context.Context) {
 			w.s.Kill("asked twice to stop")
 		case <-kill:
 			kill = nil
-			w.killAsked(ctx)
+			w.killAsked()
 		case <-rescue.C:
 			if w.rescue(ctx) {
 				rescue.Reset(rescueEvery)
@@ -298,11 +298,11 @@ func (w *watcher) stopAsked(ctx context.Context) {
 
 // killAsked forces the machine. A ladder that is being climbed sees it by
 // itself.
-func (w *watcher) killAsked(ctx context.Context) {
+func (w *watcher) killAsked() {
 	if w.ladder != nil {
 		return
 	}
-	w.facts.stopWhy, w.ready = stopWhy(ctx), nil
+	w.facts.stopWhy, w.ready = w.s.killWhy, nil
 	w.facts.killAsked = true
 	w.s.enter(control.Stopping, "%s", w.facts.stopWhy)
 	force := w.force()
