@@ -9,7 +9,6 @@ var notYet = []struct {
 	key  string
 	used func(c *Config, i int) bool
 }{
-	{"volumes[].imageType", func(c *Config, i int) bool { return c.Volumes[i].Format() != "raw" }},
 	{"graphics.enable", func(c *Config, _ int) bool { return c.Graphics.Enable }},
 	// microvm.nix's default is no wish for another program's socket.
 	{"socket", func(c *Config, _ int) bool { return c.Socket != "" && c.Socket != c.MachineName()+".sock" }},

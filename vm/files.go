@@ -23,7 +23,8 @@ func diskFile(id string) string { return "disk " + id }
 
 // openFiles opens what QEMU reads and writes, so that QEMU needs neither the
 // permission to open it nor to find it: its user may be one who owns nothing,
-// and it has no capability to make up for that. The files are added to files.
+// and it has no capability to make up for that. The files are added to files,
+// where the volumes are already.
 func openFiles(m *qemu.Machine, cred *syscall.Credential, files map[string]*os.File) error {
 	if cred == nil {
 		cred = ownCredential()
@@ -42,7 +43,7 @@ func openFiles(m *qemu.Machine, cred *syscall.Credential, files map[string]*os.F
 	}
 	for i := range m.Drives {
 		d := &m.Drives[i]
-		if d.File == "" {
+		if d.File == "" || files[d.File] != nil {
 			continue
 		}
 		f, err := openDisk(d.Path, d.Writable)

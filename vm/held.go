@@ -19,6 +19,8 @@ import (
 type held struct {
 	vsock *vsock.Address // nil without vsock
 	loan  *hostdev.Loan  // nil without PCI devices
+
+	volumes volumes // opened last, when nothing else is in the machine's way
 }
 
 // vsockFile names the guest's end of vsock among QEMU's files.
@@ -123,19 +125,19 @@ func vsockCID(m *qemu.Machine) uint32 {
 
 // open adds what is held to the files of one run of QEMU.
 func (h *held) open(files map[string]*os.File) error {
-	if h.vsock == nil {
-		return nil
-	}
-	f, err := h.vsock.Open()
-	if err == nil {
+	if h.vsock != nil {
+		f, err := h.vsock.Open()
+		if err != nil {
+			return err
+		}
 		files[vsockFile] = f
 	}
-	return err
+	return h.volumes.lend(files)
 }
 
 // release gives everything back.
 func (h *held) release() error {
-	var errs []error
+	errs := []error{h.volumes.close()}
 	if h.vsock != nil {
 		errs = append(errs, h.vsock.Release())
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
+	"github.com/mvmrun/mvm/vm/volume"
 )
 
 // An Image is what a machine boots, after the definition's names were resolved
@@ -57,6 +58,10 @@ type Host struct {
 	// open. NoPasst is why it does not.
 	Passt   bool
 	NoPasst string
+
+	// BlockDevices are those of the machine's volumes, by path, that are no
+	// files.
+	BlockDevices map[string]bool
 
 	// CID is the vsock address of a guest that leaves it open: of [DetectHost]
 	// the one that a run tries first. Zero means none was picked.
@@ -182,18 +187,19 @@ func (c *Config) drives(host Host) []qemu.Drive {
 	}
 	for i := range c.Volumes {
 		v := &c.Volumes[i]
-		id := fmt.Sprintf("volume%d", i)
+		id, path := volumeID(i), v.path(host.Place)
 		drives = append(drives, qemu.Drive{
-			ID:       id,
-			Path:     v.path(host.Place),
-			File:     diskFile(id),
-			Writable: !v.ReadOnly,
-			Format:   v.Format(),
-			AIO:      host.AIO,
-			Direct:   v.Direct,
-			Discard:  true,
-			Serial:   mounts.VolumeSerial(v.mountsVolume(), len(drives)),
-			Why:      fmt.Sprintf("volumes[%d]", i),
+			ID:          id,
+			Path:        path,
+			BlockDevice: host.BlockDevices[path],
+			File:        diskFile(id),
+			Writable:    !v.ReadOnly,
+			Format:      volume.Format(v.Format()).QEMU(),
+			AIO:         host.AIO,
+			Direct:      v.Direct,
+			Discard:     true,
+			Serial:      mounts.VolumeSerial(v.mountsVolume(), len(drives)),
+			Why:         fmt.Sprintf("volumes[%d]", i),
 		})
 	}
 	return drives

@@ -4,66 +4,23 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"syscall"
-
-	"github.com/hashicorp/go-multierror"
 
 	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm/kernel"
 	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
-	"github.com/mvmrun/mvm/vm/volume"
 	"github.com/mvmrun/mvm/vm/vsock"
 )
 
-// volumes makes the images that are to be made and are not there, or are too
-// small, and checks that the others are there. What is made belongs to QEMU's
-// user.
-func (s *supervisor) volumes(ctx context.Context, cred *syscall.Credential) error {
-	var wrong *multierror.Error
-	for i := range s.c.Volumes {
-		v := &s.c.Volumes[i]
-		spec := volume.Spec{
-			Path: v.path(s.place), MiB: v.Size, ReadOnly: v.ReadOnly,
-			FSType: v.FileSystem(), Label: v.Label, Args: v.MkfsExtraArgs,
-		}
-		if !v.CreatesImage() {
-			if err := volume.Exists(spec.Path); err != nil {
-				wrong = multierror.Append(wrong, fmt.Errorf("volumes[%d]: %w", i, err))
-			}
-			continue
-		}
-		switch done, err := volume.Ensure(ctx, spec); {
-		case err != nil:
-			wrong = multierror.Append(wrong, fmt.Errorf("volumes[%d]: %w", i, err))
-		case done == volume.Made:
-			if cred != nil {
-				if err := os.Chown(spec.Path, int(cred.Uid), int(cred.Gid)); err != nil {
-					wrong = multierror.Append(wrong, fmt.Errorf("volumes[%d]: %w", i, err))
-				}
-			}
-			s.note("made the volume %s (%s, %d MiB)", spec.Path, spec.FSType, spec.MiB)
-		case done == volume.Grown:
-			s.note("the volume %s has %d MiB now; the guest grows the file system on it", spec.Path, spec.MiB)
-		}
-	}
-	if wrong != nil {
-		wrong.ErrorFormat = listErrors
-	}
-	return wrong.ErrorOrNil()
-}
-
 // DetectHost finds out what planning must know of this host for a machine that
-// boots the image. Why is what the
-// user should be told about the accelerator, or "".
+// boots the image. Why is what the user should be told about the accelerator, or
+// "".
 func DetectHost(ctx context.Context, c *Config, img Image, place state.Machine) (host Host, why string, err error) {
-	host = Host{Arch: runtime.GOARCH, Place: place}
+	host = Host{Arch: runtime.GOARCH, Place: place, BlockDevices: c.blockDevices(place)}
 	t := qemu.Type(c.MachineType(cmp.Or(img.Arch, host.Arch)))
 	switch c.Accelerator() {
 	case "kvm":

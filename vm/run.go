@@ -198,7 +198,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if err := machine.CheckHugePages(); err != nil {
 		return none, err
 	}
-	if err := s.volumes(ctx, cred); err != nil {
+	if held.volumes, err = s.openVolumes(ctx, binary, cred); err != nil {
 		return none, err
 	}
 	registration := ""

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -25,13 +26,9 @@ var mkfs = map[string]struct {
 	"vfat":  {"mkfs.vfat", "dosfstools", nil, "-n"},
 }
 
-// inherited is where mkfs finds the file, which may have no other name. It keeps
-// a lock on the file, too, for as long as mkfs runs.
-const inherited = "/proc/self/fd/3"
-
 // format finds what formats an image, without doing it yet.
 func format(s Spec) (func(context.Context, *os.File) error, error) {
-	op := "make volume " + s.Path
+	op := "make " + s.op()
 	tool, ok := mkfs[s.FSType]
 	if !ok {
 		return nil, fmt.Errorf("%s: no way to make a file system of type %q", op, s.FSType)
@@ -44,14 +41,10 @@ func format(s Spec) (func(context.Context, *os.File) error, error) {
 	if s.Label != "" {
 		args = append(args, tool.label, s.Label)
 	}
-	args = append(append(args, s.Args...), inherited)
+	args = append(append(args, s.Args...), inheritedFile(0))
 	return func(ctx context.Context, f *os.File) error {
-		cmd := exec.CommandContext(ctx, program, args...)
-		cmd.ExtraFiles = []*os.File{f}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return mkfsError(op, tool.program, strings.ReplaceAll(string(out), inherited, s.Path), err)
-		}
-		return nil
+		_, err := runTool(ctx, op, program, s.Path, args, f)
+		return err
 	}, nil
 }
 
@@ -69,14 +62,24 @@ func LookPath(name string) (string, error) {
 	return "", exec.ErrNotFound
 }
 
-func mkfsError(op, program, out string, err error) error {
-	text := strings.TrimSpace(out)
-	// Go and C write it with different first letters.
-	if strings.Contains(strings.ToLower(text), syscall.ENOSPC.Error()) {
+// toolError is the error of a program that said something about files and failed.
+func toolError(op, program, said string, err error, files []*os.File) error {
+	said = strings.TrimSpace(said)
+	// Go and C write it with different first letters, and mkfs.vfat and
+	// mkfs.btrfs do not write it at all.
+	if strings.Contains(strings.ToLower(said), syscall.ENOSPC.Error()) || slices.ContainsFunc(files, onFullDisk) {
 		return &HostError{Op: op, Err: syscall.ENOSPC, Hint: "free some space, or make the volume smaller"}
 	}
-	if text == "" {
-		return fmt.Errorf("%s: %s: %w", op, program, err)
+	name := filepath.Base(program)
+	if said == "" {
+		return fmt.Errorf("%s: %s: %w", op, name, err)
 	}
-	return fmt.Errorf("%s: %s: %w: %s", op, program, err, text)
+	return fmt.Errorf("%s: %s: %w: %s", op, name, err, said)
+}
+
+// onFullDisk reports whether there is no room left for a file to grow.
+func onFullDisk(f *os.File) bool {
+	var free syscall.Statfs_t
+	const little = 64 << 10
+	return syscall.Fstatfs(int(f.Fd()), &free) == nil && int64(free.Bavail)*free.Bsize < little
 }

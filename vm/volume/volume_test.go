@@ -15,25 +15,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestEnsureMakesEachFileSystemWithItsLabel(t *testing.T) {
+func TestOpenMakesEachFileSystemWithItsLabel(t *testing.T) {
 	for fsType, label := range map[string]string{
 		"ext2": "data", "ext3": "data", "ext4": "sixteen-bytes-ok", "xfs": "data", "btrfs": "data", "vfat": "DATA",
 	} {
 		t.Run(fsType, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "sub", "a,b.img")
-			s := Spec{Path: path, MiB: 320, FSType: fsType, Label: label} // xfs wants 300 MiB
-			if got, err := Ensure(t.Context(), s); got != Made || err != nil {
-				t.Fatalf("Ensure() = %v, %v; want Made", got, err)
+			s := Spec{Path: path, Create: true, MiB: 320, FSType: fsType, Label: label} // xfs wants 300 MiB
+			if got, err := outcome(t, s); got != Made || err != nil {
+				t.Fatalf("Open() = %v, %v; want Made", got, err)
 			}
-			out, err := exec.Command("blkid", "-p", "-o", "export", path).CombinedOutput()
-			if err != nil {
-				t.Fatalf("blkid: %v: %s", err, out)
-			}
-			for _, want := range []string{"TYPE=" + fsType, "LABEL=" + label} {
-				if !strings.Contains(string(out), want+"\n") {
-					t.Errorf("blkid says\n%swant %s", out, want)
-				}
-			}
+			checkBlkid(t, path, fsType, label)
 			if fi, _ := os.Stat(path); fi.Size() != 320<<20 || fi.Mode().Perm() != 0o600 {
 				t.Errorf("image has %d bytes, mode %v; want 320 MiB, 0600", fi.Size(), fi.Mode().Perm())
 			}
@@ -42,8 +34,34 @@ func TestEnsureMakesEachFileSystemWithItsLabel(t *testing.T) {
 	}
 }
 
-// TestEnsureFitsWhatExists: an image can grow, and nothing else is done to it.
-func TestEnsureFitsWhatExists(t *testing.T) {
+// outcome opens an image and closes it again.
+func outcome(t *testing.T, s Spec) (Outcome, error) {
+	t.Helper()
+	v, err := Open(t.Context(), s)
+	if err != nil {
+		return Found, err
+	}
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
+	return v.Outcome, nil
+}
+
+func checkBlkid(t *testing.T, path, fsType, label string) {
+	t.Helper()
+	out, err := exec.Command("blkid", "-p", "-o", "export", path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("blkid: %v: %s", err, out)
+	}
+	for _, want := range []string{"TYPE=" + fsType, "LABEL=" + label} {
+		if !strings.Contains(string(out), want+"\n") {
+			t.Errorf("blkid says\n%swant %s", out, want)
+		}
+	}
+}
+
+// TestOpenFitsWhatExists: an image can grow, and nothing else is done to it.
+func TestOpenFitsWhatExists(t *testing.T) {
 	tests := []struct {
 		name      string
 		has, want int64 // bytes before and after
@@ -51,12 +69,13 @@ func TestEnsureFitsWhatExists(t *testing.T) {
 		outcome   Outcome
 		err, hint string
 	}{
-		{"as large as it should be", 8 << 20, 8 << 20, Spec{MiB: 8}, Found, "", ""},
-		{"smaller", 8<<20 - 512, 16 << 20, Spec{MiB: 16}, Grown, "", ""},
-		{"larger", 8<<20 + 512, 8<<20 + 512, Spec{MiB: 8}, Found, "the image has 9 MiB, and is to have 8", "set size = 9"},
-		{"empty", 0, 0, Spec{MiB: 8}, Found, "the image is empty", "remove it"},
-		{"smaller, and not to be written", 8 << 20, 8 << 20, Spec{MiB: 16, ReadOnly: true}, Found, "", ""},
-		{"larger, and not to be written", 8 << 20, 8 << 20, Spec{MiB: 4, ReadOnly: true}, Found, "", ""},
+		{"as large as it should be", 8 << 20, 8 << 20, Spec{Create: true, MiB: 8}, Found, "", ""},
+		{"smaller", 8<<20 - 512, 16 << 20, Spec{Create: true, MiB: 16}, Grown, "", ""},
+		{"larger", 8<<20 + 512, 8<<20 + 512, Spec{Create: true, MiB: 8}, Found, "the image has 9 MiB, and is to have 8", "set size = 9"},
+		{"empty", 0, 0, Spec{Create: true, MiB: 8}, Found, "the image is empty", "remove it"},
+		{"smaller, and not to be written", 8 << 20, 8 << 20, Spec{Create: true, MiB: 16, ReadOnly: true}, Found, "", ""},
+		{"larger, and not to be written", 8 << 20, 8 << 20, Spec{Create: true, MiB: 4, ReadOnly: true}, Found, "", ""},
+		{"smaller, and not mvm's", 8 << 20, 8 << 20, Spec{MiB: 16}, Found, "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -67,14 +86,11 @@ func TestEnsureFitsWhatExists(t *testing.T) {
 			if err := os.Truncate(tt.spec.Path, tt.has); err != nil {
 				t.Fatal(err)
 			}
-			got, err := Ensure(t.Context(), tt.spec)
+			got, err := outcome(t, tt.spec)
 			if got != tt.outcome {
-				t.Errorf("Ensure() = %v; want %v", got, tt.outcome)
+				t.Errorf("Open() = %v; want %v", got, tt.outcome)
 			}
-			he := (*HostError)(nil)
-			if tt.err == "" && err != nil || tt.err != "" && (!errors.As(err, &he) || he.Err.Error() != tt.err || !strings.HasPrefix(he.Hint, tt.hint)) {
-				t.Errorf("Ensure() = %v; want %q with the hint %q", err, tt.err, tt.hint)
-			}
+			checkHostError(t, err, tt.err, tt.hint)
 			b, err := os.ReadFile(tt.spec.Path)
 			if int64(len(b)) != tt.want || tt.has > 0 && string(b[:4]) != "kept" || err != nil {
 				t.Errorf("the image has %d bytes, %v; want %d, beginning as before", len(b), err, tt.want)
@@ -84,15 +100,28 @@ func TestEnsureFitsWhatExists(t *testing.T) {
 	}
 }
 
-// TestImageThatIsNoFile: a link to a device, whose size is not mvm's to judge.
-func TestImageThatIsNoFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "img")
-	if err := os.Symlink(os.DevNull, path); err != nil {
+// checkHostError compares an error's cause, and the beginning of its hint. No
+// cause is no error.
+func checkHostError(t *testing.T, err error, cause, hint string) {
+	t.Helper()
+	he := (*HostError)(nil)
+	if cause == "" && err != nil || cause != "" && (!errors.As(err, &he) || he.Err.Error() != cause || !strings.HasPrefix(he.Hint, hint)) {
+		t.Errorf("Open() = %v; want %q with the hint %q", err, cause, hint)
+	}
+}
+
+func TestOpenRefusesWhatIsNoImage(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := Ensure(t.Context(), Spec{Path: path, MiB: 8, FSType: "ext4"}); got != Found || err != nil {
-		t.Errorf("Ensure() = %v, %v; want Found", got, err)
+	for _, path := range []string{dir, pipe, os.DevNull} {
+		_, err := Open(t.Context(), Spec{Path: path, Create: true, MiB: 8, FSType: "ext4"})
+		checkHostError(t, err, "it is neither a file nor a block device", "name another")
 	}
+	_, err := Open(t.Context(), Spec{Path: filepath.Join(dir, "none")})
+	checkHostError(t, err, "no such file or directory", "make the image")
 }
 
 // TestSweep: what a maker left that was killed goes, and what one is busy with
@@ -115,8 +144,8 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := Ensure(t.Context(), Spec{Path: path, MiB: 8, FSType: "ext4"}); got != Made || err != nil {
-		t.Fatalf("Ensure() = %v, %v; want Made", got, err)
+	if got, err := outcome(t, Spec{Path: path, Create: true, MiB: 8, FSType: "ext4"}); got != Made || err != nil {
+		t.Fatalf("Open() = %v, %v; want Made", got, err)
 	}
 	want := append(others, filepath.Base(path), filepath.Base(busy.name))
 	slices.Sort(want)
@@ -174,8 +203,8 @@ func TestKilledMakerLeavesNothing(t *testing.T) {
 		}
 	}
 	path := filepath.Join(dir, "img")
-	if got, err := Ensure(t.Context(), Spec{Path: path, MiB: 8, FSType: "ext4"}); got != Made || err != nil {
-		t.Fatalf("Ensure() = %v, %v; want Made", got, err)
+	if got, err := outcome(t, Spec{Path: path, Create: true, MiB: 8, FSType: "ext4"}); got != Made || err != nil {
+		t.Fatalf("Open() = %v, %v; want Made", got, err)
 	}
 	onlyEntry(t, path)
 }
@@ -187,11 +216,12 @@ func TestFailureLeavesNothing(t *testing.T) {
 		"refused by mkfs": {Path: path, MiB: 8, FSType: "ext4", Args: []string{"-b", "777"}},
 		"no such type":    {Path: path, MiB: 8, FSType: "zfs"},
 	} {
-		got, err := Ensure(t.Context(), s)
+		s.Create = true
+		got, err := outcome(t, s)
 		if got != Found || err == nil {
-			t.Errorf("%s: Ensure() = %v, %v; want an error", name, got, err)
+			t.Errorf("%s: Open() = %v, %v; want an error", name, got, err)
 		}
-		if strings.Contains(fmt.Sprint(err), inherited) {
+		if strings.Contains(fmt.Sprint(err), "/proc/self/fd") {
 			t.Errorf("%s: %v names a file that nobody knows", name, err)
 		}
 		if entries, _ := os.ReadDir(dir); len(entries) != 0 {
