@@ -4,17 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/vm/control"
 	"github.com/mvmrun/mvm/vm/hostnet"
 )
 
 // networks are the host's ends of a machine's interfaces. They stay while QEMU
 // comes and goes, so that a guest's reboot keeps its addresses.
-type networks []hostEnd
+type networks struct {
+	ends    []hostEnd
+	unwatch func() // nil if nobody watches
+}
 
 type hostEnd struct {
 	id     string
@@ -22,26 +28,60 @@ type hostEnd struct {
 }
 
 // bringUp makes the host's end of each interface that has one. When one cannot
-// be made, none is left.
-func (s *supervisor) bringUp(ctx context.Context, m *qemu.Machine) (networks, error) {
-	var n networks
+// be made, none is left. What an earlier run left behind goes first: it may have
+// had interfaces of other names.
+func (s *supervisor) bringUp(ctx context.Context, m *qemu.Machine) (*networks, error) {
+	gone, err := hostnet.Sweep(s.c.MachineName())
+	if err != nil && !errors.Is(err, fs.ErrPermission) { // an ordinary user has left none
+		s.note("%v", err)
+	}
+	if len(gone) > 0 {
+		s.note("removed %s, which a run that was killed left", strings.Join(gone, ", "))
+	}
+	n := new(networks)
 	for i := range s.c.Interfaces {
 		in := &s.c.Interfaces[i]
-		if in.Type == "user" {
+		if m.NICs[i].Tap == nil {
 			continue
 		}
-		spec, err := hostnetSpec(s.c.MachineName(), in, &m.NICs[i])
-		if err != nil {
+		if err := s.bringUpOne(ctx, n, in, &m.NICs[i]); err != nil {
 			return nil, errors.Join(fmt.Errorf("interfaces[%d]: %w", i, err), n.down())
 		}
-		device, err := hostnet.Up(ctx, spec)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("interfaces[%d]: %w", i, err), n.down())
-		}
-		n = append(n, hostEnd{in.ID, device})
-		s.note("made %v", &spec)
 	}
+	s.watchNetworks(n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nets = n
 	return n, nil
+}
+
+func (s *supervisor) bringUpOne(ctx context.Context, n *networks, in *Interface, nic *qemu.NIC) error {
+	spec, err := hostnetSpec(s.c.MachineName(), in, nic)
+	if err != nil {
+		return err
+	}
+	device, err := hostnet.Up(ctx, spec)
+	if err != nil {
+		return err
+	}
+	n.ends = append(n.ends, hostEnd{in.ID, device})
+	s.note("made %v", &spec)
+	return nil
+}
+
+// watchNetworks has what befalls the devices said. A machine lives without it.
+func (s *supervisor) watchNetworks(n *networks) {
+	if len(n.ends) == 0 {
+		return
+	}
+	var devices []*hostnet.Device
+	for _, e := range n.ends {
+		devices = append(devices, e.device)
+	}
+	var err error
+	if n.unwatch, err = hostnet.Watch(devices, func(what string) { s.note("%s", what) }); err != nil {
+		s.note("nobody will say if a network fails: %v", err)
+	}
 }
 
 // hostnetSpec is an interface, as it was planned, in the words of package
@@ -63,8 +103,8 @@ func hostnetSpec(machine string, in *Interface, nic *qemu.NIC) (hostnet.Spec, er
 }
 
 // open adds a descriptor for each queue to the files of one run of QEMU.
-func (n networks) open(files map[string]*os.File) error {
-	for _, e := range n {
+func (n *networks) open(files map[string]*os.File) error {
+	for _, e := range n.ends {
 		queues, vhost, err := e.device.Files()
 		if err != nil {
 			return err
@@ -79,10 +119,35 @@ func (n networks) open(files map[string]*os.File) error {
 	return nil
 }
 
+// usage is what has passed through the devices. Those that are gone are left out.
+func (n *networks) usage() []control.Network {
+	if n == nil {
+		return nil
+	}
+	var list []control.Network
+	for _, e := range n.ends {
+		c, err := e.device.Counters()
+		if err != nil {
+			continue
+		}
+		list = append(list, control.Network{
+			Interface:     e.id,
+			ReceivedBytes: c.ReceivedBytes, SentBytes: c.SentBytes,
+			ReceivedPackets: c.ReceivedPackets, SentPackets: c.SentPackets,
+			ReceivedDropped: c.ReceivedDropped, SentDropped: c.SentDropped,
+		})
+	}
+	return list
+}
+
 // down takes the devices back.
-func (n networks) down() error {
+func (n *networks) down() error {
+	if n.unwatch != nil {
+		n.unwatch()
+		n.unwatch = nil
+	}
 	var errs []error
-	for _, e := range slices.Backward(n) {
+	for _, e := range slices.Backward(n.ends) {
 		errs = append(errs, e.device.Down())
 	}
 	return errors.Join(errs...)

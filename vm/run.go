@@ -241,7 +241,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 
 // once runs QEMU, and the helpers that live and die with it, one time. Disks,
 // initrd and volumes are as they were.
-func (s *supervisor) once(ctx context.Context, p program, plan mounts.Plan, host Host, nets networks, held *held) (control.Exit, error) {
+func (s *supervisor) once(ctx context.Context, p program, plan mounts.Plan, host Host, nets *networks, held *held) (control.Exit, error) {
 	h, err := s.startHelpers(ctx, host, &p.machine)
 	if err != nil {
 		return control.Exit{}, err

@@ -81,6 +81,7 @@ type supervisor struct {
 	mu       sync.Mutex
 	status   control.Status
 	programs string        // the guest's system's search path
+	nets     *networks     // nil before they are made
 	agent    *agent.Client // nil before QEMU runs, as are the next three
 	hub      *console.Hub
 	qmp      *qemu.QMP

@@ -21,7 +21,7 @@ var _ control.Measured = (*supervisor)(nil)
 // Usage is what the machine uses now.
 func (s *supervisor) Usage(ctx context.Context) control.Usage {
 	s.mu.Lock()
-	q, pid := s.qmp, s.status.QEMU
+	q, pid, nets := s.qmp, s.status.QEMU, s.nets
 	s.mu.Unlock()
 	u := control.Usage{Goroutines: runtime.NumGoroutine()}
 	if p := process(os.Getpid()); p != nil {
@@ -30,6 +30,7 @@ func (s *supervisor) Usage(ctx context.Context) control.Usage {
 	if q == nil || pid == 0 {
 		return u
 	}
+	u.Networks = nets.usage()
 	u.QEMU = process(pid)
 	var err error
 	u.Disks, err = diskUsage(ctx, q)

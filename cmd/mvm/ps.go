@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/hostnet"
 	"github.com/mvmrun/mvm/vm/state"
 )
 
@@ -129,7 +131,15 @@ func (e env) tidy(place state.Machine) {
 		warn(e.stderr, "%s: %v", place.Name, err)
 		return
 	}
-	warn(e.stderr, "%s: its supervisor, process %d, was killed; its QEMU ended with it, and what it left is removed", place.Name, id.PID)
+	devices, err := hostnet.Sweep(place.Name)
+	if err != nil && !errors.Is(err, fs.ErrPermission) { // an ordinary user has none
+		warn(e.stderr, "%s: %v", place.Name, err)
+	}
+	left := "what it left"
+	if len(devices) > 0 {
+		left += " (" + strings.Join(devices, ", ") + ")"
+	}
+	warn(e.stderr, "%s: its supervisor, process %d, was killed; its QEMU ended with it, and %s is removed", place.Name, id.PID, left)
 }
 
 func orDash(s string) string {

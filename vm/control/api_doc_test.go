@@ -31,7 +31,7 @@ func TestTheManualHasAllOfTheAPI(t *testing.T) {
 	if diff := cmp.Diff(served, all("(?m)^\\| `([A-Z]+ [a-z0-9/]+)", manual)); diff != "" {
 		t.Errorf("docs/api.md documents other requests (-server +docs):\n%s", diff)
 	}
-	u := Usage{QEMU: &Process{}, Balloon: 1, Plugged: new(int64), Disks: []Disk{{}}}
+	u := Usage{QEMU: &Process{}, Balloon: 1, Plugged: new(int64), Disks: []Disk{{}}, Networks: []Network{{}}}
 	given := all(`# TYPE (\S+)`, string(Metrics(Status{ReadyAfter: 1}, u)))
 	if diff := cmp.Diff(given, all("`(mvm_[a-z_]+)`", manual)); diff != "" {
 		t.Errorf("docs/api.md documents other metrics (-server +docs):\n%s", diff)

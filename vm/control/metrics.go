@@ -28,6 +28,9 @@ type Usage struct {
 	Balloon    int64    `json:"balloon,omitempty"` // bytes of memory the guest has now; 0 if nobody knows
 	Plugged    *int64   `json:"plugged,omitempty"` // bytes of memory that virtio-mem adds; nil without it
 	Disks      []Disk   `json:"disks,omitempty"`
+
+	// Networks are the interfaces that have a device on the host.
+	Networks []Network `json:"networks,omitempty"`
 }
 
 // A Process is what the kernel says of one.
@@ -50,6 +53,19 @@ type Disk struct {
 	WriteTime    time.Duration `json:"writeNs"`
 	FailedReads  int64         `json:"failedReads"`
 	FailedWrites int64         `json:"failedWrites"`
+}
+
+// A Network is what the kernel counts for an interface's device, as the guest sees
+// it: what it received and what it sent. The numbers begin when the machine is
+// started, and go on over its restarts.
+type Network struct {
+	Interface       string `json:"interface"` // its id
+	ReceivedBytes   uint64 `json:"receivedBytes"`
+	SentBytes       uint64 `json:"sentBytes"`
+	ReceivedPackets uint64 `json:"receivedPackets"`
+	SentPackets     uint64 `json:"sentPackets"`
+	ReceivedDropped uint64 `json:"receivedDropped"` // packets that were lost on the way to the guest
+	SentDropped     uint64 `json:"sentDropped"`
 }
 
 // usageLimit is how long QEMU may take to be asked. A scraper waits 10 s.
@@ -103,6 +119,7 @@ func Metrics(s Status, u Usage) []byte {
 		m.process("mvm_qemu", "QEMU", u.QEMU)
 	}
 	m.disks(u.Disks)
+	m.networks(u.Networks)
 	return m.Bytes()
 }
 
@@ -166,6 +183,29 @@ func (m *metrics) disks(disks []Disk) {
 		m.family(name, "counter", f.help)
 		for i := range disks {
 			m.sample(name, f.value(&disks[i]), "disk", disks[i].Name)
+		}
+	}
+}
+
+func (m *metrics) networks(networks []Network) {
+	if len(networks) == 0 {
+		return
+	}
+	for _, f := range []struct {
+		name, help string
+		value      func(*Network) uint64
+	}{
+		{"received_bytes", "Bytes that came for the guest.", func(n *Network) uint64 { return n.ReceivedBytes }},
+		{"sent_bytes", "Bytes that the guest has sent.", func(n *Network) uint64 { return n.SentBytes }},
+		{"received_packets", "Packets that came for the guest.", func(n *Network) uint64 { return n.ReceivedPackets }},
+		{"sent_packets", "Packets that the guest has sent.", func(n *Network) uint64 { return n.SentPackets }},
+		{"received_dropped", "Packets for the guest that were lost.", func(n *Network) uint64 { return n.ReceivedDropped }},
+		{"sent_dropped", "Packets of the guest that were lost.", func(n *Network) uint64 { return n.SentDropped }},
+	} {
+		name := "mvm_network_" + f.name + "_total"
+		m.family(name, "counter", f.help)
+		for i := range networks {
+			m.sample(name, float64(f.value(&networks[i])), "interface", networks[i].Interface)
 		}
 	}
 }

@@ -81,7 +81,8 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	u := Usage{
 		Supervisor: Process{CPU: time.Second, Resident: 1 << 20, Threads: 9, Files: 12}, Goroutines: 7,
 		QEMU: &Process{CPU: 90 * time.Second, Resident: 3 << 30, Threads: 4, Files: -1}, Answers: true, Balloon: 1 << 28,
-		Disks: []Disk{{Name: "store", ReadBytes: 1 << 40}, {Name: "volume0", Writes: 5, WriteTime: time.Millisecond}},
+		Disks:    []Disk{{Name: "store", ReadBytes: 1 << 40}, {Name: "volume0", Writes: 5, WriteTime: time.Millisecond}},
+		Networks: []Network{{Interface: "vm-web", SentBytes: 1 << 50, ReceivedDropped: 2}},
 	}
 	got, err := parseMetrics(string(Metrics(s, u)))
 	if err != nil {
@@ -103,7 +104,10 @@ func TestMetricsAreWellFormed(t *testing.T) {
 		"mvm_disk_read_bytes_total{" + name + `,disk="store"}`:      1 << 40,
 		"mvm_disk_write_seconds_total{" + name + `,disk="volume0"}`: 0.001,
 		"mvm_disk_failed_writes_total{" + name + `,disk="volume0"}`: 0,
-		"mvm_supervisor_resident_memory_bytes{" + name + "}":        1 << 20,
+
+		"mvm_network_sent_bytes_total{" + name + `,interface="vm-web"}`:       1 << 50,
+		"mvm_network_received_dropped_total{" + name + `,interface="vm-web"}`: 2,
+		"mvm_supervisor_resident_memory_bytes{" + name + "}":                  1 << 20,
 	} {
 		if v, ok := got[key]; !ok || v != want {
 			t.Errorf("%s = %v, %v; want %v", key, v, ok, want)

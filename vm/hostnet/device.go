@@ -15,7 +15,10 @@ import (
 type Device struct {
 	Name string
 
-	index  int        // 0 if the device is not to be removed
+	spec   Spec
+	number int        // its index
+	master int        // that of its bridge, or 0
+	index  int        // the same, or 0 if the device is not to be removed
 	queues []*os.File // one open tap for each queue
 	vhost  bool
 }
@@ -47,8 +50,14 @@ func Up(ctx context.Context, s Spec) (*Device, error) {
 			return nil, err
 		}
 		d, err := s.make()
+		if err == nil {
+			err = d.identify(s)
+		}
+		if err == nil {
+			return d, nil
+		}
 		if !errors.Is(err, errExists) {
-			return d, err
+			return nil, err
 		}
 		if err := s.reclaim(); err != nil {
 			return nil, err
@@ -57,8 +66,25 @@ func Up(ctx context.Context, s Spec) (*Device, error) {
 	return nil, fmt.Errorf("make %v: %w again and again", &s, ErrTaken)
 }
 
+// identify remembers what the device is, for as long as it is there. One that has
+// vanished meanwhile is taken down.
+func (d *Device) identify(s Spec) error {
+	l, err := byName(s.Name)
+	if err == nil && l == nil {
+		err = fmt.Errorf("make %v: it has vanished", &s)
+	}
+	if err != nil {
+		return errors.Join(err, d.Down())
+	}
+	d.spec, d.number, d.master = s, l.Attrs().Index, l.Attrs().MasterIndex
+	return nil
+}
+
 // errExists is what make returns when there is a device of that name.
 var errExists = errors.New("it exists")
+
+// MayMakeDevices reports whether this process has the capability to.
+func MayMakeDevices() bool { return mayMakeDevices() }
 
 func (s *Spec) make() (*Device, error) {
 	if s.kind() == Macvtap {
