@@ -94,7 +94,7 @@ func hostnetSpec(machine string, in *Interface, nic *qemu.NIC) (hostnet.Spec, er
 	spec := hostnet.Spec{
 		Name: in.ID, Machine: machine, MAC: mac, Queues: len(nic.Tap.Files),
 		VHost: len(nic.Tap.VhostFiles) > 0, Bridge: in.Bridge,
-		Owner: os.Getuid(), Group: os.Getgid(),
+		Owner: os.Getuid(), Group: os.Getgid(), Helper: in.Type == "bridge",
 	}
 	if in.Type == "macvtap" {
 		spec.Kind, spec.Link, spec.Mode = hostnet.Macvtap, in.Macvtap.Link, in.MacvtapMode()

@@ -23,8 +23,8 @@ func (c *Config) nic(i, vcpus int, host Host) (qemu.NIC, error) {
 	case "macvtap":
 		nic.Tap = tapNet(in.ID, vcpus, false)
 	case "bridge":
-		// mvm makes the tap and puts it on the bridge; QEMU's setuid helper
-		// would cost two of the sandbox's denials.
+		// mvm makes the tap and puts it on the bridge, or has it made; QEMU
+		// would have to start programs for that.
 		nic.Tap = tapNet(in.ID, 1, false)
 	default:
 		err = fmt.Errorf("unknown type %q", in.Type)

@@ -33,7 +33,7 @@ const takeTries = 5
 //
 // A process that may not make devices gets the use of a tap that was made for
 // its user ("ip tuntap add vm0 mode tap user me vnet_hdr"), which Down then
-// leaves as it was.
+// leaves as it was, or one that a helper makes: see [Spec.Helper].
 func Up(ctx context.Context, s Spec) (*Device, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func Up(ctx context.Context, s Spec) (*Device, error) {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		d, err := s.make()
+		d, err := s.make(ctx)
 		if err == nil {
 			err = d.identify(s)
 		}
@@ -69,6 +69,7 @@ func Up(ctx context.Context, s Spec) (*Device, error) {
 // identify remembers what the device is, for as long as it is there. One that has
 // vanished meanwhile is taken down.
 func (d *Device) identify(s Spec) error {
+	s.Name = d.Name
 	l, err := byName(s.Name)
 	if err == nil && l == nil {
 		err = fmt.Errorf("make %v: it has vanished", &s)
@@ -83,14 +84,11 @@ func (d *Device) identify(s Spec) error {
 // errExists is what make returns when there is a device of that name.
 var errExists = errors.New("it exists")
 
-// MayMakeDevices reports whether this process has the capability to.
-func MayMakeDevices() bool { return mayMakeDevices() }
-
-func (s *Spec) make() (*Device, error) {
+func (s *Spec) make(ctx context.Context) (*Device, error) {
 	if s.kind() == Macvtap {
 		return s.makeMacvtap()
 	}
-	return s.makeTap()
+	return s.makeTap(ctx)
 }
 
 // claim finds a device that was just made, so that d can take it back, and

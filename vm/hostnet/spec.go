@@ -53,6 +53,10 @@ type Spec struct {
 	// bridges do not change their address when a machine comes or goes.
 	Bridge string
 
+	// Helper lets a process that may not make devices ask QEMU's set-uid
+	// helper for a Tap on Bridge. Its name is then not Name.
+	Helper bool
+
 	// Link is the card that a Macvtap sits on.
 	Link string
 
@@ -93,6 +97,9 @@ func (s *Spec) Check() error {
 	case Tap:
 		if s.Link != "" || s.Mode != "" {
 			return errors.New("a tap has no link and no mode")
+		}
+		if s.Helper && (s.Bridge == "" || s.queues() > 1) {
+			return errors.New("the helper makes taps with one queue, on a bridge")
 		}
 		if s.Bridge != "" {
 			return checkName(s.Bridge)

@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,13 +28,15 @@ func (s *Spec) tapFlags() uint16 {
 
 // makeTap makes the tap. The kernel decides who is first: with IFF_TUN_EXCL a
 // name is given once.
-func (s *Spec) makeTap() (*Device, error) {
+func (s *Spec) makeTap(ctx context.Context) (*Device, error) {
 	first, err := openQueue(s.Name, s.tapFlags()|unix.IFF_TUN_EXCL)
 	switch {
 	case errors.Is(err, unix.EBUSY) && !mayMakeDevices():
 		return s.borrowTap()
 	case errors.Is(err, unix.EBUSY):
 		return nil, errExists
+	case errors.Is(err, fs.ErrPermission) && s.Helper:
+		return s.askHelper(ctx)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, s.notAllowed(err)
 	case err != nil:
