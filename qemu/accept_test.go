@@ -67,6 +67,16 @@ func fit(t *testing.T, s *sample, m *Machine) map[string]*os.File {
 	dir := t.TempDir()
 	switch s.needs {
 	case "":
+		if m.MonitorFile != "" {
+			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "qmp")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			if files[m.MonitorFile], err = l.File(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		for _, c := range m.Credentials {
 			if c.File != "" {
 				files[c.File] = image(t, filepath.Join(dir, "credential"), 10)

@@ -14,6 +14,16 @@ func (b *builder) channels() {
 		b.addOpt("always", "-chardev", newOption("socket").set("id", "qmp").num("fd", fdQMP))
 		b.addOpt("always", "-mon", newOption("").set("chardev", "qmp").set("mode", "control"))
 	}
+	if b.MonitorFile != "" {
+		o := newOption("socket").set("id", "monitor")
+		if b.inherits(b.MonitorFile) {
+			o.set("fd", b.fd(b.MonitorFile))
+		} else {
+			o.set("path", b.MonitorSocket)
+		}
+		b.addOpt("socket", "-chardev", o.flag("server", true).flag("wait", false))
+		b.addOpt("socket", "-mon", newOption("").set("chardev", "monitor").set("mode", "control"))
+	}
 	if b.Console {
 		o := newOption("socket").set("id", "console").num("fd", fdConsole)
 		if b.Standalone {

@@ -91,6 +91,11 @@ type Machine struct {
 	// [Process.Agent] at this end. Empty means none.
 	Agent string
 
+	// MonitorFile names an inherited, listening socket on which QEMU takes QMP
+	// from other programs, one at a time; MonitorSocket is its path, for
+	// people. Empty means none.
+	MonitorFile, MonitorSocket string
+
 	// Balloon adds a balloon that returns free pages to the host;
 	// DeflateOnOOM gives them back to a guest that runs out of memory.
 	Balloon, DeflateOnOOM bool

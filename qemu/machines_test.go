@@ -129,6 +129,7 @@ var samples = []sample{
 		m.AllowReset, m.NoSandbox = true, true
 		m.ExtraArgs = []string{"-device", "virtio-rng-device,id=more"}
 	}},
+	{golden: "socket", edit: func(m *Machine) { m.MonitorFile, m.MonitorSocket = "socket", "/srv/qmp.sock" }},
 	{golden: "extra-sandbox", edit: func(m *Machine) {
 		m.ExtraArgs = []string{"-sandbox", "on,obsolete=deny,resourcecontrol=deny"}
 	}},

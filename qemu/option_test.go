@@ -121,7 +121,7 @@ func fillValue(v reflect.Value, s string) {
 // what is a name among ourselves.
 func fillable(f reflect.StructField) bool {
 	switch f.Name {
-	case "Type", "Accel", "CPU", "ExtraArgs", "Key", "Why", "File", "KernelFile", "InitrdFile", "Files", "VhostFiles", "SocketFile", "Backend":
+	case "Type", "Accel", "CPU", "ExtraArgs", "Key", "Why", "File", "KernelFile", "InitrdFile", "MonitorFile", "Files", "VhostFiles", "SocketFile", "Backend":
 		return false
 	}
 	return f.Type.String() != "netip.Addr"

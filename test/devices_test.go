@@ -110,8 +110,8 @@ func dialQMP(t *testing.T, socket string) *qmp {
 	return q
 }
 
-// do has QEMU execute a command, which must succeed.
-func (q *qmp) do(command string, arguments map[string]any) {
+// do has QEMU execute a command, which must succeed, and returns its answer.
+func (q *qmp) do(command string, arguments map[string]any) string {
 	q.t.Helper()
 	order := map[string]any{"execute": command}
 	if arguments != nil {
@@ -129,8 +129,9 @@ func (q *qmp) do(command string, arguments map[string]any) {
 		case strings.Contains(line, `"error"`):
 			q.t.Fatalf("%s: %s", b, line)
 		case strings.Contains(line, `"return"`):
-			return
+			return line
 		}
 	}
 	q.t.Fatalf("%s: QEMU has hung up", b)
+	return ""
 }

@@ -41,9 +41,15 @@ func (k *checker) checkIdentity() {
 	if c.User != "" && !userName.MatchString(c.User) {
 		k.wrong("user", "%s is no user's name", quoteShort(c.User))
 	}
-	k.fails("socket", socketTrouble(c.Socket))
-	k.text("preStart", c.PreStart)
-	k.text("extraArgsScript", c.ExtraArgsScript)
+	if c.Socket != "" && !k.fails("socket", socketTrouble(c.Socket)) {
+		k.fails("socket", socketFileTrouble(c.Socket))
+	}
+	for _, x := range []struct{ key, text string }{{"preStart", c.PreStart}, {"extraArgsScript", c.ExtraArgsScript}} {
+		if k.text(x.key, x.text) && len(x.text) > maxScript {
+			k.wrong(x.key, "the script has %d bytes; a program's argument has at most %d", len(x.text), maxScript).
+				Hint = "put it into a file, and write the file's path here"
+		}
+	}
 }
 
 func (k *checker) checkResources() {

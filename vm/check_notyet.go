@@ -10,10 +10,6 @@ var notYet = []struct {
 	used func(c *Config, i int) bool
 }{
 	{"graphics.enable", func(c *Config, _ int) bool { return c.Graphics.Enable }},
-	// microvm.nix's default is no wish for another program's socket.
-	{"socket", func(c *Config, _ int) bool { return c.Socket != "" && c.Socket != c.MachineName()+".sock" }},
-	{"preStart", func(c *Config, _ int) bool { return strings.TrimSpace(c.PreStart) != "" }},
-	{"extraArgsScript", func(c *Config, _ int) bool { return c.ExtraArgsScript != "" }},
 	{"registerWithMachined", func(c *Config, _ int) bool { return c.RegisterWithMachined }},
 }
 

@@ -9,8 +9,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/mvmrun/mvm/qemu"
 )
 
 // The names of files that QEMU inherits: see [qemu.Machine.Files].
@@ -25,9 +23,18 @@ func diskFile(id string) string { return "disk " + id }
 // permission to open it nor to find it: its user may be one who owns nothing,
 // and it has no capability to make up for that. The files are added to files,
 // where the volumes are already.
-func openFiles(m *qemu.Machine, cred *syscall.Credential, files map[string]*os.File) error {
+func openFiles(p *program, files map[string]*os.File) error {
+	m, cred := &p.machine, p.cred
 	if cred == nil {
 		cred = ownCredential()
+	}
+	if m.MonitorFile != "" {
+		// QEMU's start closes what it is given, and this is to stay.
+		fd, err := unix.FcntlInt(p.monitor.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("dup", err)
+		}
+		files[m.MonitorFile] = os.NewFile(uintptr(fd), m.MonitorFile)
 	}
 	for _, once := range []struct{ name, path, key string }{
 		{m.KernelFile, m.Kernel, "kernel"}, {m.InitrdFile, m.Initrd, "initrdPath"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ type program struct {
 	binary  string
 	machine qemu.Machine
 	cred    *syscall.Credential // nil for this process's own user
+	monitor *os.File            // listens for other programs; nil if there is none
 }
 
 // launch starts QEMU. The exit is for one that starts and is of no use; the error

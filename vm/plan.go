@@ -118,6 +118,9 @@ func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
 		UUID:          c.UUID(),
 		ExtraArgs:     c.QEMU.ExtraArgs,
 	}
+	if c.hasSocket() {
+		m.MonitorFile, m.MonitorSocket = monitorFile, c.socketPath(host.Place)
+	}
 	m.Drives = c.drives(host)
 	m.Shares = c.shares(host)
 	if err := c.extraDevices(&m, host); err != nil {

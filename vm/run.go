@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/mvmrun/mvm/mounts"
@@ -198,6 +199,10 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if err := machine.CheckHugePages(); err != nil {
 		return none, err
 	}
+	// As in microvm.nix it comes before the volumes, which it may make.
+	if err := s.preStart(ctx); err != nil {
+		return none, err
+	}
 	if held.volumes, err = s.openVolumes(ctx, binary, cred); err != nil {
 		return none, err
 	}
@@ -228,20 +233,41 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 			s.note("%v", err)
 		}
 	}()
+	var monitor *os.File
+	if s.c.hasSocket() {
+		f, remove, err := s.listenQMP()
+		if err != nil {
+			return none, err
+		}
+		defer func() {
+			if err := remove(); err != nil {
+				s.note("%v", err)
+			}
+		}()
+		monitor = f
+	}
 	restarts := newRestarter(s.c)
 	for {
-		exit, err := s.once(ctx, program{binary, machine, cred}, plan, host, nets, held)
+		exit, err := s.once(ctx, program{binary, machine, cred, monitor}, plan, host, nets, held)
 		if err != nil || s.o.Command != nil || ctx.Err() != nil || !restarts.again(&exit, time.Now()) {
 			return exit, err
 		}
 		s.update(func(st *control.Status) { st.Restarts++; st.QEMU, st.ReadyAfter, st.Mounts = 0, 0, nil })
 		s.enter(control.Starting, "%s: starting it again", exitMessage(&exit))
+		if err := s.preStart(ctx); err != nil {
+			return none, err
+		}
 	}
 }
 
 // once runs QEMU, and the helpers that live and die with it, one time. Disks,
 // initrd and volumes are as they were.
 func (s *supervisor) once(ctx context.Context, p program, plan mounts.Plan, host Host, nets *networks, held *held) (control.Exit, error) {
+	args, err := s.scriptArgs(ctx)
+	if err != nil {
+		return control.Exit{}, err
+	}
+	p.machine.ExtraArgs = append(slices.Clip(p.machine.ExtraArgs), args...)
 	h, err := s.startHelpers(ctx, host, &p.machine)
 	if err != nil {
 		return control.Exit{}, err
@@ -256,7 +282,7 @@ func (s *supervisor) once(ctx context.Context, p program, plan mounts.Plan, host
 	if err != nil {
 		return control.Exit{}, errors.Join(err, h.stop(ctx))
 	}
-	if err := openFiles(&p.machine, p.cred, h.files); err != nil {
+	if err := openFiles(&p, h.files); err != nil {
 		return control.Exit{}, errors.Join(err, h.stop(ctx))
 	}
 	s.mu.Lock()

@@ -132,7 +132,7 @@ func TestOnlyDisksAreOpenedAsDisks(t *testing.T) {
 	for _, path := range []string{fifo, dir, "/dev/null", filepath.Join(dir, "none")} {
 		m := qemu.Machine{Drives: []qemu.Drive{{ID: "a", Path: path, File: "disk a", Why: "volumes[0]"}}}
 		files := map[string]*os.File{}
-		if err := openFiles(&m, nil, files); err == nil || !strings.HasPrefix(err.Error(), "volumes[0]: ") || len(files) != 0 {
+		if err := openFiles(&program{machine: m}, files); err == nil || !strings.HasPrefix(err.Error(), "volumes[0]: ") || len(files) != 0 {
 			t.Errorf("openFiles(%s) = %v; want an error of volumes[0]", path, err)
 		}
 	}
