@@ -55,8 +55,13 @@ func (b *builder) firmware() {
 		b.addOpt("machineId", "-smbios", newOption("").set("type", "1").set("uuid", b.UUID))
 	}
 	for _, c := range b.Credentials {
-		b.addOpt("credentialFiles."+c.Name, "-fw_cfg", newOption("").
-			set("name", credentialPrefix+c.Name).set("file", b.path(c.Path, c.File)))
+		o := newOption("").set("name", credentialPrefix+c.Name)
+		if c.Text != "" {
+			o.set("string", c.Text)
+		} else {
+			o.set("file", b.path(c.Path, c.File))
+		}
+		b.addOpt(or(c.Why, "credentialFiles."+c.Name), "-fw_cfg", o)
 	}
 }
 

@@ -53,8 +53,8 @@ type Vsock struct {
 	File string
 }
 
-// A Credential is a systemd credential, given by fw_cfg and so never on a
-// command line.
+// A Credential is a systemd credential, given by fw_cfg. Its contents are never on
+// a command line unless they are Text.
 type Credential struct {
 	// Name has at most 28 bytes, all that fw_cfg leaves room for.
 	Name string
@@ -62,6 +62,10 @@ type Credential struct {
 	Path string
 	// File names an inherited file to read instead.
 	File string
+	// Text is what it holds, if that is no secret, instead of a file.
+	Text string
+	// Why is for [Machine.Explain]. Empty means the key credentialFiles.
+	Why string
 }
 
 // A Share is a directory of the host that the guest can mount by its Tag.

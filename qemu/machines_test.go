@@ -55,7 +55,9 @@ var samples = []sample{
 	{golden: "balloon-pci", edit: func(m *Machine) { m.Balloon, m.PCI = true, true }},
 	{golden: "identity", edit: func(m *Machine) {
 		m.UUID = "35beb228-e803-efcd-3453-45dce3ee7cdd"
-		m.Credentials = []Credential{{Name: "TOKEN", Path: "/etc/hostname"}, {Name: "KEY", File: "credential KEY"}}
+		m.Credentials = []Credential{
+			{Name: "TOKEN", Path: "/etc/hostname"}, {Name: "KEY", File: "credential KEY"}, {Name: "hint", Text: "a,b=c", Why: "machineId"},
+		}
 	}},
 	{golden: "vsock", edit: func(m *Machine) { m.Vsock = &Vsock{CID: 42} }, needs: "/dev/vhost-vsock"},
 	{golden: "vsock-file", edit: func(m *Machine) { m.Vsock = &Vsock{CID: 42, File: "vsock"} }, needs: "/dev/vhost-vsock"},

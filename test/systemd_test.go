@@ -91,6 +91,9 @@ func TestSystemd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if name == "direct" {
+				way = "machineId = \"01234567-89ab-CDEF-0123-456789abcdef\"\n"
+			}
 			definition := defineSystemd(t, h, name, way+fmt.Sprintf("init = [%q, \"an argument\"]", system+"/init")+`
 registerClosure = true
 credentialFiles.token = "`+secretFile(t, h)+`"
@@ -113,6 +116,7 @@ mountPoint = "/nix/.rw-store"`)
 			checkSum(t, v)
 			checkDatabase(t, v)
 			checkCredential(t, v)
+			checkMachineID(t, v, name == "direct")
 			added := strings.TrimSpace(v.Exec("nix-store", "--add", "/etc/issue"))
 			stopSystemd(t, v)
 			if needsRecovery(t, image) {
@@ -151,7 +155,7 @@ func secretFile(t *testing.T, h *test.Host) string {
 // that asks for it, and that the host's processes do not show it.
 func checkCredential(t *testing.T, v *test.VM) {
 	t.Helper()
-	if got := v.Exec("systemd-creds", "--system", "--no-legend", "list"); !strings.HasPrefix(got, "token ") {
+	if got := v.Exec("systemd-creds", "--system", "--no-legend", "list"); !strings.Contains("\n"+got, "\ntoken ") {
 		t.Errorf("systemd-creds --system list = %q; want token", got)
 	}
 	v.Exec("sh", "-c", `cat >/run/systemd/system/taker.service <<.
@@ -170,6 +174,24 @@ systemctl daemon-reload && systemctl start taker.service`)
 	}
 	if strings.Contains(string(argv), "everyone") || !strings.Contains(string(argv), "opt/io.systemd.credentials/token,file=/proc/self/fd/") {
 		t.Errorf("QEMU's command line does not name the credential by its descriptor, or shows it: %q", argv)
+	}
+}
+
+// checkMachineID checks that systemd has the definition's machineId, or else that it
+// can know the one that the name gives. Debian 12's systemd, version 252, gets that
+// credential and does not use it yet.
+func checkMachineID(t *testing.T, v *test.VM, written bool) {
+	t.Helper()
+	if written {
+		if got, want := v.Exec("cat", "/etc/machine-id"), "0123456789abcdef0123456789abcdef\n"; got != want {
+			t.Errorf("the guest's machine id is %q; want %q", got, want)
+		}
+		return
+	}
+	sum := sha256.Sum256([]byte("microvm.nix:" + v.Name))
+	want := fmt.Sprintf("%x", sum[:16])
+	if got := v.Exec("systemd-creds", "--system", "cat", "system.machine_id"); strings.TrimSpace(got) != want {
+		t.Errorf("the credential system.machine_id is %q; want %q", got, want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/mvmrun/mvm/mounts"
 	"github.com/mvmrun/mvm/mounts/handoff"
@@ -84,6 +85,7 @@ func kmodMachine(m *qemu.Machine) kmod.Machine {
 		Memory:  m.HotplugMem > 0,
 		VSock:   m.Vsock != nil,
 		RNG:     true,
-		FWCfg:   len(m.Credentials) > 0,
+		// The machine's id is systemd's business, and systemd loads it itself.
+		FWCfg: slices.ContainsFunc(m.Credentials, func(c qemu.Credential) bool { return c.Text == "" }),
 	}
 }

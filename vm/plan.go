@@ -247,7 +247,9 @@ func kernelLine(c *Config, m *qemu.Machine, img Image) []string {
 		// is translated (measured with Debian's 6.1).
 		line = append(line, "cryptomgr.notests")
 	}
-	line = append(line, c.machineIDParams()...)
+	if c.MachineID != "" {
+		line = append(line, "systemd.machine_id="+c.machineIDDigits())
+	}
 	line = append(line, img.Params...)
 	line = append(line, c.KernelParams...)
 	if len(img.Init) > 0 {
@@ -265,24 +267,6 @@ func kernelLine(c *Config, m *qemu.Machine, img Image) []string {
 		}
 	}
 	return line
-}
-
-// machineIDParams tell systemd who the guest is. A machineId of the definition wins
-// over what the guest has in /etc/machine-id; one that is merely derived is for a
-// guest that has none (systemd(1), systemd.system-credentials(7)).
-//
-// SMBIOS alone would not do: a microvm has none, nor has a virt machine without
-// firmware, and systemd believes it under few hypervisors.
-func (c *Config) machineIDParams() []string {
-	id := strings.ReplaceAll(c.UUID(), "-", "")
-	if c.MachineID != "" {
-		return []string{"systemd.machine_id=" + id}
-	}
-	const credential = "system.machine_id"
-	if _, own := c.CredentialFiles[credential]; own {
-		return nil
-	}
-	return []string{"systemd.set_credential=" + credential + ":" + id}
 }
 
 // kernelWord is an argument as the kernel reads it (next_arg in lib/cmdline.c),

@@ -58,7 +58,8 @@ func TestPlanGivesTheGuestWhatTheReferenceDoes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want.Devices = append(want.Devices, "panic notifier", "virtio-serial bus", "port run.mvm.agent")
+			want.Devices = append(want.Devices, "panic notifier", "virtio-serial bus", "port run.mvm.agent",
+				"fw_cfg opt/io.systemd.credentials/system.machine_id")
 			for _, devices := range []*[]string{&want.Devices, &got.Devices} {
 				for i, d := range *devices {
 					(*devices)[i] = intended(d)
