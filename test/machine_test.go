@@ -129,6 +129,9 @@ func TestMicroVM(t *testing.T) {
 	if got := strings.Join(args, " "); strings.Count(got, "file.aio=threads") != 1 || rings(t, v) != 0 {
 		t.Errorf("QEMU has %d io_urings where it may have none: %s", rings(t, v), got)
 	}
+	if e := h.Mvm("memory", v.Name, "300"); e.Code == 0 || !strings.Contains(e.Stderr, "set hotplugMem") {
+		t.Errorf("mvm memory = %d for a machine that takes no more; want an error that names hotplugMem\n%s", e.Code, e.Stderr)
+	}
 	checkBalloon(t, h, v)
 	checkEnd(t, v.Stop(), 0)
 }

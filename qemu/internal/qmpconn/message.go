@@ -58,7 +58,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 		switch {
 		case err == nil:
 			return bytes.TrimRight(line, "\r\n"), nil
-		case err == bufio.ErrBufferFull:
+		case errors.Is(err, bufio.ErrBufferFull):
 		case err != io.EOF && !errors.Is(err, syscall.ECONNRESET):
 			return nil, err
 		case len(line) > 0:
