@@ -1,6 +1,7 @@
 package test_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,10 +15,19 @@ import (
 )
 
 // TestSharesCarryFiles: both ways, with their owners and modes, and never from
-// beyond the directory that is shared. The protocol is left open.
+// beyond the directory that is shared. The protocol is left open, and virtiofsd
+// is this host's own, written in C, or the one written in Rust.
 func TestSharesCarryFiles(t *testing.T) {
-	for _, proto := range protocols {
-		t.Run(proto, func(t *testing.T) {
+	for _, tt := range []struct {
+		name, proto, virtiofsd string
+		more                   func(*testing.T, *test.Host) (definition string, check func(*test.VM))
+	}{
+		{"9p", "9p", "/nonexistent", securityModels},
+		{"virtiofs", "virtiofs", "", nil},
+		{"virtiofs-rust", "virtiofs", rustVirtiofsd(t), translation},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			proto := tt.proto
 			h := host(t)
 			for _, dir := range []string{"ro", "rw", "beyond"} {
 				if err := os.Mkdir(filepath.Join(h.Dir, dir), 0o755); err != nil {
@@ -32,8 +42,14 @@ func TestSharesCarryFiles(t *testing.T) {
 				}
 			}
 			more := kernelFor(t, proto)
-			if proto == "9p" {
-				more += "virtiofsd.package = \"/nonexistent\"\n"
+			if tt.virtiofsd != "" {
+				more += fmt.Sprintf("virtiofsd.package = %q\n", tt.virtiofsd)
+			}
+			checkMore := func(*test.VM) {}
+			if tt.more != nil {
+				var shares string
+				shares, checkMore = tt.more(t, h)
+				more += shares
 			}
 			more += share("auto", "ro", h.Dir+"/ro", "/ro") + "readOnly = true\n" + share("auto", "rw", h.Dir+"/rw", "/rw")
 			v := h.Start(define(t, h, "files", more))
@@ -46,6 +62,7 @@ func TestSharesCarryFiles(t *testing.T) {
 			checkReadOnly(t, h, v)
 			checkBothWays(t, h, v)
 			checkLinks(t, h, v)
+			checkMore(v)
 
 			e := v.Stop()
 			checkEnd(t, e, 0)
@@ -54,6 +71,91 @@ func TestSharesCarryFiles(t *testing.T) {
 				t.Errorf("mvm says %q: %v; want %v", word, got, proto == "9p")
 			}
 		})
+	}
+}
+
+// rustVirtiofsd is the directory of the virtiofsd that scripts/setup fetches.
+func rustVirtiofsd(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../build/virtiofsd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Fatalf("%v (run: scripts/setup)", err)
+	}
+	return dir
+}
+
+// made is what of a file can be seen on the host.
+type made struct {
+	Type     os.FileMode
+	Mode     os.FileMode
+	UID, GID uint32
+}
+
+func look(t *testing.T, file string) made {
+	t.Helper()
+	fi, err := os.Lstat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	return made{fi.Mode().Type(), fi.Mode().Perm(), st.Uid, st.Gid}
+}
+
+// securityModels are shares by 9p with each of them. In the guest they are all
+// the same; on the host, owners, modes and links are the guest's own or are noted
+// beside files that belong to QEMU's user.
+func securityModels(t *testing.T, h *test.Host) (string, func(*test.VM)) {
+	if os.Getuid() != 0 {
+		t.Fatal("nobody else can give files away (run as root)")
+	}
+	models := []string{"none", "passthrough", "mapped", "mapped-file"}
+	definition := ""
+	for _, m := range models {
+		if err := os.Mkdir(filepath.Join(h.Dir, m), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		definition += share("9p", m, filepath.Join(h.Dir, m), "/"+m) + fmt.Sprintf("securityModel = %q\n", m)
+	}
+	return definition, func(v *test.VM) {
+		for _, m := range models {
+			got := v.Exec("sh", "-c", `cd /`+m+` && umask 0 && echo guest >f && chown 1234:567 f && chmod 0640 f && ln -s target l &&
+				cat f && stat -c '%a %u %g' f && readlink l`)
+			if want := "guest\n640 1234 567\ntarget\n"; got != want {
+				t.Errorf("%s in the guest: %q; want %q", m, got, want)
+			}
+			file, link := made{0, 0o640, 1234, 567}, made{os.ModeSymlink, 0o777, 0, 0}
+			if strings.HasPrefix(m, "mapped") {
+				file, link = made{0, 0o600, 0, 0}, made{0, 0o600, 0, 0}
+			}
+			for name, want := range map[string]made{"f": file, "l": link} {
+				if got := look(t, filepath.Join(h.Dir, m, name)); got != want {
+					t.Errorf("%s on the host: %s is %+v; want %+v", m, name, got, want)
+				}
+			}
+		}
+	}
+}
+
+// translation is a share whose owners are others on the host.
+func translation(t *testing.T, h *test.Host) (string, func(*test.VM)) {
+	if err := os.Mkdir(filepath.Join(h.Dir, "translated"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(filepath.Join(h.Dir, "translated"), 4000, 5000); err != nil {
+		t.Fatalf("%v (run as root)", err)
+	}
+	definition := share("virtiofs", "translated", filepath.Join(h.Dir, "translated"), "/translated") +
+		"posixAcl = false\nextraArgs = [\"--translate-uid=map:0:4000:1\", \"--translate-gid=map:0:5000:1\"]\n"
+	return definition, func(v *test.VM) {
+		if got := v.Exec("sh", "-c", "cd /translated && echo guest >f && stat -c '%u %g' . f"); got != "0 0\n0 0\n" {
+			t.Errorf("owners in the guest: %q; want root alone", got)
+		}
+		if got, want := look(t, filepath.Join(h.Dir, "translated", "f")), (made{0, 0o644, 4000, 5000}); got != want {
+			t.Errorf("the guest's file on the host is %+v; want %+v", got, want)
+		}
 	}
 }
 

@@ -54,7 +54,8 @@ type Share struct {
 	// SecurityModel is how 9p stores owners and modes: [Share.Security].
 	SecurityModel string `json:"securityModel,omitempty"`
 
-	// Socket is where virtiofsd listens. Empty means a socket of mvm's own.
+	// Socket is where microvm.nix's virtiofsd listens. mvm's has a socket
+	// without a path, whatever this says.
 	Socket string `json:"socket,omitempty"`
 
 	// Cache is virtiofsd's cache policy: [Share.CachePolicy].

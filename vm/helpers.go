@@ -1,10 +1,12 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -68,7 +70,7 @@ func (c *Config) virtiofsd(s *Share, dir string) sidecar.Virtiofsd {
 		Share: s.Tag, Source: s.Source, Dir: dir,
 		ReadOnly: c.keepsReadOnly(s), Cache: s.CachePolicy(),
 		Xattr: s.PassesACLs() || c.carriesOverlay(s), PosixACL: s.PassesACLs(),
-		Threads: int(c.Virtiofsd.ThreadPoolSize), FileHandles: c.Virtiofsd.FileHandles(),
+		Threads: cmp.Or(int(c.Virtiofsd.ThreadPoolSize), runtime.NumCPU()), FileHandles: c.Virtiofsd.FileHandles(),
 		ExtraArgs: append(append([]string(nil), c.Virtiofsd.ExtraArgs...), s.ExtraArgs...),
 	}
 }

@@ -42,18 +42,15 @@ func supervise(source, daemon string) int {
 	return 1
 }
 
-// daemons returns every virtiofsd there is: this host's own, and the one that
-// MVM_TEST_VIRTIOFSD names, if any.
+// daemons returns a virtiofsd of each kind: this host's own, and the one that
+// scripts/setup fetches.
 func daemons(t *testing.T) map[string]*Daemon {
 	t.Helper()
 	found := make(map[string]*Daemon)
-	for _, name := range []string{"", os.Getenv("MVM_TEST_VIRTIOFSD")} {
-		if name == "" && len(found) > 0 {
-			continue
-		}
+	for _, name := range []string{"", "../../build/virtiofsd"} {
 		d, err := FindVirtiofsd(t.Context(), name)
 		if err != nil {
-			t.Fatalf("%v (install qemu-system-common or virtiofsd)", err)
+			t.Fatalf("%v (run: scripts/setup)", err)
 		}
 		found[string(d.Kind)] = d
 	}

@@ -16,18 +16,15 @@ import (
 	"github.com/mvmrun/mvm/vm/sidecar"
 )
 
-// findDaemons returns every virtiofsd there is: this host's own, and the one
-// that MVM_TEST_VIRTIOFSD names, if any.
+// findDaemons returns a virtiofsd of each kind: this host's own, and the one that
+// scripts/setup fetches.
 func findDaemons(t *testing.T) map[sidecar.Kind]*sidecar.Daemon {
 	t.Helper()
 	found := make(map[sidecar.Kind]*sidecar.Daemon)
-	for i, name := range []string{"", os.Getenv("MVM_TEST_VIRTIOFSD")} {
-		if i > 0 && name == "" {
-			continue
-		}
+	for _, name := range []string{"", "../../build/virtiofsd"} {
 		d, err := sidecar.FindVirtiofsd(t.Context(), name)
 		if err != nil {
-			t.Fatalf("%v (install qemu-system-common or virtiofsd)", err)
+			t.Fatalf("%v (run: scripts/setup)", err)
 		}
 		found[d.Kind] = d
 	}
