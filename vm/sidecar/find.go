@@ -37,7 +37,8 @@ func find(name, program string, usual []string, hint string) (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err == nil {
-		return path, nil
+		// It is not run from this directory.
+		return filepath.Abs(path)
 	}
 	// Op names the program already.
 	if ee := (*exec.Error)(nil); errors.As(err, &ee) {
