@@ -146,10 +146,13 @@ func (b *builder) shares() {
 	}
 }
 
+// NetdevID is QMP's name for what is behind card i of [Machine.NICs].
+func NetdevID(i int) string { return "net" + strconv.Itoa(i) }
+
 func (b *builder) nics() {
 	for i := range b.NICs {
 		n := &b.NICs[i]
-		w, id := why(n.Why, "interfaces", i), "net"+strconv.Itoa(i)
+		w, id := why(n.Why, "interfaces", i), NetdevID(i)
 		queues := 1
 		switch {
 		case n.User != nil:

@@ -75,7 +75,8 @@ func TestDevicesOfTheHost(t *testing.T) {
 	v.Await("tap vm-bridge is not attached to bridge br0 any more")
 	ns.run("ip link delete vm-tap")
 	v.Await("tap vm-tap was removed by somebody else: the guest's network is over")
-	v.Exec("true") // and that is all that is over
+	// The guest is told, and nothing else of it is over.
+	v.Exec("sh", "-c", "for i in $(seq 50); do grep 0 /sys/class/net/"+guest[0].name+"/carrier && exit 0; sleep 0.2; done; exit 1")
 
 	qemu, err := unix.PidfdOpen(v.Status().QEMU, 0)
 	if err != nil {
@@ -86,6 +87,51 @@ func TestDevicesOfTheHost(t *testing.T) {
 	v.Wait()
 	awaitExit(t, qemu) // its taps go with it
 	leftoversGo(t, h, ns)
+}
+
+// TestRacingForADevice starts machines at once that all want the same devices: one
+// gets them, and the others end without harm to it.
+func TestRacingForADevice(t *testing.T) {
+	h := newFakeHost(t)
+	ns := namespace(t, "ip link add br0 type bridge", "ip link set br0 up", "ip link add wire0 type veth peer name wire1", "ip link set wire0 up")
+	h.Namespace = ns.name
+	const devices = `
+[[interfaces]]
+type = "macvtap"
+id = "vm-second"
+macvtap.link = "wire0"
+[[interfaces]]
+type = "tap"
+id = "vm-first"
+bridge = "br0"
+`
+	var machines []*test.VM
+	for i := range 4 {
+		machines = append(machines, h.start(t, fmt.Sprintf("racer%d", i), h.ready, devices))
+	}
+	winner := -1
+	for i, v := range machines {
+		if !v.Reaches(": ready after ") {
+			if e := v.Wait(); e.Code == 0 || !strings.Contains(e.Stderr, "the name is taken by machine racer") {
+				t.Errorf("racer%d = %d; want an error that the name is taken:\n%s", i, e.Code, e.Stderr)
+			}
+			continue
+		}
+		if winner >= 0 {
+			t.Errorf("both racer%d and racer%d run", winner, i)
+		}
+		winner = i
+	}
+	if winner < 0 {
+		t.Fatal("nobody got the devices")
+	}
+	if links := ns.run("ip -br link show master br0"); !strings.Contains(links, "vm-first") || !strings.Contains(ns.links(), "vm-second@wire0") {
+		t.Errorf("the winner's devices are not as they were:\n%s", ns.links())
+	}
+	machines[winner].Stop()
+	if links := ns.links(); strings.Contains(links, "vm-") {
+		t.Errorf("devices at the end:\n%s", links)
+	}
 }
 
 // A card is a network card as the guest sees it.

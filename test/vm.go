@@ -96,6 +96,10 @@ func (v *VM) WaitReady() {
 	v.Await(": ready after ")
 }
 
+// Reaches reports whether mvm writes text on standard error before it ends. It
+// returns as soon as that is known.
+func (v *VM) Reaches(text string) bool { return v.stderr.await(text, v.done) }
+
 // Await returns when mvm has written text on standard error.
 func (v *VM) Await(text string) {
 	v.h.t.Helper()

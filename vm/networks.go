@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm/control"
@@ -23,7 +24,8 @@ type networks struct {
 }
 
 type hostEnd struct {
-	id     string
+	id     string // the interface's
+	netdev string // QEMU's name for it
 	device *hostnet.Device
 }
 
@@ -44,9 +46,11 @@ func (s *supervisor) bringUp(ctx context.Context, m *qemu.Machine) (*networks, e
 		if m.NICs[i].Tap == nil {
 			continue
 		}
-		if err := s.bringUpOne(ctx, n, in, &m.NICs[i]); err != nil {
+		device, err := s.bringUpOne(ctx, in, &m.NICs[i])
+		if err != nil {
 			return nil, errors.Join(fmt.Errorf("interfaces[%d]: %w", i, err), n.down())
 		}
+		n.ends = append(n.ends, hostEnd{in.ID, qemu.NetdevID(i), device})
 	}
 	s.watchNetworks(n)
 	s.mu.Lock()
@@ -55,18 +59,17 @@ func (s *supervisor) bringUp(ctx context.Context, m *qemu.Machine) (*networks, e
 	return n, nil
 }
 
-func (s *supervisor) bringUpOne(ctx context.Context, n *networks, in *Interface, nic *qemu.NIC) error {
+func (s *supervisor) bringUpOne(ctx context.Context, in *Interface, nic *qemu.NIC) (*hostnet.Device, error) {
 	spec, err := hostnetSpec(s.c.MachineName(), in, nic)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	device, err := hostnet.Up(ctx, spec)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	n.ends = append(n.ends, hostEnd{in.ID, device})
 	s.note("made %v", &spec)
-	return nil
+	return device, nil
 }
 
 // watchNetworks has what befalls the devices said. A machine lives without it.
@@ -79,9 +82,46 @@ func (s *supervisor) watchNetworks(n *networks) {
 		devices = append(devices, e.device)
 	}
 	var err error
-	if n.unwatch, err = hostnet.Watch(devices, func(what string) { s.note("%s", what) }); err != nil {
+	n.unwatch, err = hostnet.Watch(devices, func(i hostnet.Incident) {
+		s.note("%s", i.Text)
+		if i.Gone {
+			s.unplug(n.netdev(i.Device))
+		}
+	})
+	if err != nil {
 		s.note("nobody will say if a network fails: %v", err)
 	}
+}
+
+// unplugLimit is how long QEMU may take to let go of a device: as long as it may
+// take to answer anything.
+const unplugLimit = 5 * time.Second
+
+// unplug has QEMU let go of a device that is gone, which it would otherwise try to
+// read for ever, with all the time that a processor has. The guest's card has no
+// carrier from then on.
+func (s *supervisor) unplug(netdev string) {
+	s.mu.Lock()
+	q := s.qmp
+	s.mu.Unlock()
+	if q == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), unplugLimit)
+	defer cancel()
+	if err := q.Do(ctx, "netdev_del", map[string]string{"id": netdev}, nil); err != nil {
+		s.note("QEMU keeps reading a device that is gone: %v", err)
+	}
+}
+
+// netdev is QEMU's name for the interface with a device, or "".
+func (n *networks) netdev(d *hostnet.Device) string {
+	for _, e := range n.ends {
+		if e.device == d {
+			return e.netdev
+		}
+	}
+	return ""
 }
 
 // hostnetSpec is an interface, as it was planned, in the words of package

@@ -16,11 +16,21 @@ type condition struct {
 	master  int // the index of the bridge that it is attached to, or 0
 }
 
-// Watch calls f when something befalls one of the devices that cuts off the guest,
-// and when it is over: "tap vm0 is not attached to bridge br0 any more". The
-// calls come from one goroutine, which has ended when stop returns. Changes that
-// come faster than they are read may be lost.
-func Watch(devices []*Device, f func(string)) (stop func(), err error) {
+// An Incident is something that befalls a device and cuts off its guest, or the
+// end of that.
+type Incident struct {
+	Device *Device
+	Text   string // "tap vm0 is not attached to bridge br0 any more"
+
+	// Gone says that there is no such device any more. QEMU should let go of
+	// it: reading it fails at once, again and again.
+	Gone bool
+}
+
+// Watch calls f for every incident. The calls come from one goroutine, which has
+// ended when stop returns. Changes that come faster than they are read may be
+// lost.
+func Watch(devices []*Device, f func(Incident)) (stop func(), err error) {
 	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
 	if err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{}); err != nil {
 		return nil, fmt.Errorf("watch devices: %w", err)
@@ -49,7 +59,7 @@ func Watch(devices []*Device, f func(string)) (stop func(), err error) {
 }
 
 type watch struct {
-	f       func(string)
+	f       func(Incident)
 	devices map[int]*Device
 	known   map[int]condition
 }
@@ -75,7 +85,9 @@ func conditionOf(l netlink.Link) condition {
 func (w *watch) see(number int, now condition) {
 	d, before := w.devices[number], w.known[number]
 	w.known[number] = now
-	say := func(format string, args ...any) { w.f(fmt.Sprintf("%v ", &d.spec) + fmt.Sprintf(format, args...)) }
+	say := func(format string, args ...any) {
+		w.f(Incident{Device: d, Text: fmt.Sprintf("%v ", &d.spec) + fmt.Sprintf(format, args...), Gone: now.gone})
+	}
 	if now.gone {
 		if !before.gone {
 			say("was removed by somebody else: the guest's network is over")

@@ -18,7 +18,7 @@ func TestWatchSaysWhatCutsAGuestOff(t *testing.T) {
 	tap := up(t, Spec{Name: "vm0", Bridge: "br0", MAC: mac})
 	macvtap := up(t, Spec{Kind: Macvtap, Name: "vm1", Link: "eth7", MAC: mac})
 	said := make(chan string, 100) // more than is said
-	stop, err := Watch([]*Device{tap, macvtap}, func(what string) { said <- what })
+	stop, err := Watch([]*Device{tap, macvtap}, func(i Incident) { said <- i.Text })
 	if err != nil {
 		t.Fatal(err)
 	}
