@@ -35,6 +35,10 @@ const (
 	// the one that ended first.
 	helperGrace = 100 * time.Millisecond
 
+	// endingGrace is the same for a QEMU that has said that it ends. It lets
+	// go of its helpers first, and may be slow to follow on a busy host.
+	endingGrace = 5 * time.Second
+
 	// helperStop is how long a guest may take to power off when a helper is
 	// dead. Most of one's state is on disks that still work.
 	helperStop = 10 * time.Second
@@ -265,10 +269,14 @@ func (w *watcher) agentGone() {
 // later, and says nothing. A helper also ends when QEMU does, so QEMU is given a
 // moment to turn out to be the first.
 func (w *watcher) helperDied(h *sidecar.Helper) {
+	grace := helperGrace
+	if w.proc.Ending().Shutdown != nil {
+		grace = endingGrace
+	}
 	select {
 	case <-w.exited:
 		return
-	case <-time.After(helperGrace):
+	case <-time.After(grace):
 	}
 	if w.facts.helperErr == nil {
 		w.facts.helperErr = h.Err()
