@@ -44,6 +44,7 @@ var layers = []layer{
 var owners = map[string]string{
 	"github.com/vishvananda/netlink":   "vm/hostnet",
 	"github.com/digitalocean/go-qemu":  "qemu",
+	"github.com/godbus/dbus/v5":        "vm/machined",
 	"github.com/pelletier/go-toml/v2":  "vm",
 	"github.com/cavaliergopher/cpio":   "vm/initrd",
 	"github.com/spf13/cobra":           "cmd/mvm",

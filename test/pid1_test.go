@@ -38,7 +38,7 @@ var masked = []string{
 	"systemd-binfmt.service", "systemd-remount-fs.service", "systemd-sysusers.service", "systemd-hwdb-update.service",
 	"systemd-udevd-control.socket", "systemd-udevd-kernel.socket", "systemd-timesyncd.service", "systemd-pstore.service",
 	"dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
-	"sys-fs-fuse-connections.mount", "systemd-logind.service", "dbus.service", "dbus.socket",
+	"sys-fs-fuse-connections.mount", "systemd-logind.service",
 	"getty.target", "console-getty.service", "timers.target", "postgresql.service", "ssh.service", "cron.service",
 }
 

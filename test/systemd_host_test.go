@@ -6,10 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/mvmrun/mvm/vm/control"
 )
@@ -31,6 +34,7 @@ func TestSystemdRunsMachines(t *testing.T) {
 	p := newPID1(t, h)
 	base := fmt.Sprintf("toplevel = %q\nmem = 256\n", example(t))
 	p.write("/etc/mvm/web.toml", base+`autostart = true
+registerWithMachined = true
 restart = "on-failure"
 [[volumes]]
 image = "data.img"
@@ -38,6 +42,7 @@ size = 16
 mountPoint = "/data"`)
 	p.write("/etc/mvm/shut-in.toml", base+"autostart = true\nrestart = \"on-failure\"\n")
 	p.write("/etc/systemd/system/mvm@shut-in.service.d/more.conf", shutIn+"WatchdogSec=10\n")
+	p.write("/srv/hand.toml", base+"registerWithMachined = true\n")
 	p.write("/srv/never.toml", base+"readyTimeout = \"500ms\"\n")
 	p.boot("mvm systemd install")
 
@@ -119,6 +124,37 @@ mountPoint = "/data"`)
 		}
 	})
 
+	p.step("machinectl knows the machine and ends it", func(t *testing.T) {
+		checkMachine(t, p, "web", "mvm@web.service")
+		p.must("mvm", "exec", "web", "--", "sh", "-c", hook)
+		p.must("machinectl", "terminate", "web")
+		p.until("the unit is inactive", func() bool { return p.show("mvm@web", "ActiveState") == "inactive" })
+		if out := p.must("machinectl", "list", "--no-legend"); strings.Contains(out, "web") {
+			t.Errorf("machinectl still lists it:\n%s", out)
+		}
+		p.must("systemctl", "start", "mvm@web")
+		if got := p.must("mvm", "exec", "web", "--", "cat", "/data/hook"); got != "ended\nended\n" {
+			t.Errorf("the guest's own shutdown left %q; want a second line", got)
+		}
+
+		// What else runs in the unit is none of machined's business.
+		p.must("systemd-run", "--unit=by-hand", "--property=RemainAfterExit=yes", "sh", "-c", "mvm run /srv/hand.toml; echo $? >/run/status; sleep 1000")
+		p.until("the guest is ready", func() bool {
+			out, err := p.run("mvm", "status", "--json", "hand")
+			return err == nil && strings.Contains(out, `"ready"`)
+		})
+		checkMachine(t, p, "hand", "machine-hand.scope")
+		p.must("machinectl", "terminate", "hand")
+		p.until("mvm has ended", func() bool { out, _ := p.run("cat", "/run/status"); return out == "0\n" })
+		if got := p.must("mvm", "why", "hand"); !strings.Contains(got, "stopped") {
+			t.Errorf("mvm why says %q; want that it was stopped", got)
+		}
+		if got := p.show("by-hand", "SubState"); got != "running" {
+			t.Errorf("the unit that mvm ran in is %s; want it running", got)
+		}
+		p.must("systemctl", "stop", "by-hand")
+	})
+
 	p.step("stop ends the guest gently", func(t *testing.T) {
 		p.must("mvm", "exec", "web", "--", "sh", "-c", hook)
 		p.must("systemctl", "stop", "mvm@web")
@@ -130,8 +166,8 @@ mountPoint = "/data"`)
 			debugfs = "/sbin/debugfs" // of e2fsprogs, as is the mkfs that made the volume
 		}
 		out, err := exec.Command(debugfs, "-R", "cat /hook", filepath.Join(p.upper, "var/lib/mvm/web/data.img")).Output()
-		if string(out) != "ended\nended\n" {
-			t.Errorf("the volume has %q, %v; want a second line of the guest's own shutdown", out, err)
+		if string(out) != "ended\nended\nended\n" {
+			t.Errorf("the volume has %q, %v; want a third line of the guest's own shutdown", out, err)
 		}
 	})
 
@@ -160,6 +196,18 @@ mountPoint = "/data"`)
 			t.Errorf("the last exit is %+v, %v; want one that the guest's agent brought about", exit, err)
 		}
 	})
+}
+
+// checkMachine checks what machined says of a machine.
+func checkMachine(t *testing.T, p *pid1, name, unit string) {
+	t.Helper()
+	out := p.must("machinectl", "show", name, "-p", "Class", "-p", "Leader", "-p", "Service", "-p", "Unit")
+	want := fmt.Sprintf("Class=vm\nLeader=%d\nService=mvm\nUnit=%s\n", status(t, p, name).QEMU, unit)
+	got := strings.Split(strings.TrimSpace(out), "\n")
+	slices.Sort(got)
+	if diff := cmp.Diff(want, strings.Join(got, "\n")+"\n"); diff != "" {
+		t.Errorf("machinectl show %s (-want +got):\n%s", name, diff)
+	}
 }
 
 // status is a machine of the system's.

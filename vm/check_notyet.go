@@ -10,7 +10,6 @@ var notYet = []struct {
 	used func(c *Config, i int) bool
 }{
 	{"graphics.enable", func(c *Config, _ int) bool { return c.Graphics.Enable }},
-	{"registerWithMachined", func(c *Config, _ int) bool { return c.RegisterWithMachined }},
 }
 
 // notCarriedOut returns a mistake for each key of notYet that is used.

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm/hostdev"
+	"github.com/mvmrun/mvm/vm/machined"
 	"github.com/mvmrun/mvm/vm/vsock"
 )
 
@@ -19,6 +21,8 @@ import (
 type held struct {
 	vsock *vsock.Address // nil without vsock
 	loan  *hostdev.Loan  // nil without PCI devices
+
+	machined *machined.Bus // nil without registration
 
 	volumes volumes // opened last, when nothing else is in the machine's way
 }
@@ -29,10 +33,13 @@ const vsockFile = "vsock"
 // hold takes what the definition asks for, for a QEMU that runs as cred, or as this
 // user if that is nil, and tells planning what was picked. When something cannot be
 // had, nothing is held.
-func (s *supervisor) hold(host *Host, cred *syscall.Credential) (*held, error) {
+func (s *supervisor) hold(ctx context.Context, host *Host, cred *syscall.Credential) (*held, error) {
 	h := &held{}
-	if err := s.holdDevices(h, cred); err != nil {
+	if err := s.findMachined(ctx, h); err != nil {
 		return nil, err
+	}
+	if err := s.holdDevices(h, cred); err != nil {
+		return nil, errors.Join(err, h.release())
 	}
 	if cid := s.c.VSock.CID; cid != 0 {
 		a, err := vsock.Claim(s.c.MachineName(), uint32(max(cid, 0))) // CIDAuto is negative
@@ -143,6 +150,9 @@ func (h *held) release() error {
 	}
 	if h.loan != nil {
 		errs = append(errs, h.loan.Return())
+	}
+	if h.machined != nil {
+		errs = append(errs, h.machined.Close())
 	}
 	return errors.Join(errs...)
 }

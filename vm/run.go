@@ -180,7 +180,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 		s.unpackKernel(ctx, &img)
 		host.TSCKHz = tsc.KHz()
 	}
-	held, err := s.hold(&host, cred)
+	held, err := s.hold(ctx, &host, cred)
 	if err != nil {
 		return none, err
 	}
@@ -288,7 +288,7 @@ func (s *supervisor) once(ctx context.Context, p program, plan mounts.Plan, host
 	s.mu.Lock()
 	s.launched = &launched{p, h.running}
 	s.mu.Unlock()
-	exit, err := s.watch(ctx, p, plan, h)
+	exit, err := s.watch(ctx, p, plan, h, held)
 	s.mu.Lock()
 	s.launched = nil
 	s.mu.Unlock()

@@ -70,10 +70,11 @@ type watcher struct {
 	started chan error             // QEMU's answer to the order to let the guest run
 	closed  <-chan struct{}        // QEMU's monitor is
 	lost    <-chan time.Time       // and QEMU has not followed
+	stops   <-chan struct{}        // systemd asks for the end
 }
 
 // watch starts QEMU and looks after it until it is gone.
-func (s *supervisor) watch(ctx context.Context, p program, plan mounts.Plan, h *helpers) (control.Exit, error) {
+func (s *supervisor) watch(ctx context.Context, p program, plan mounts.Plan, h *helpers, held *held) (control.Exit, error) {
 	begin := s.begin // the first time, making what the machine needs counts too
 	if s.Status().Restarts > 0 {
 		begin = time.Now()
@@ -91,7 +92,12 @@ func (s *supervisor) watch(ctx context.Context, p program, plan mounts.Plan, h *
 	case failed != nil:
 		return *failed, nil
 	}
-	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, exited: proc.Done(), helpers: h.died, beats: make(chan struct{}), closed: proc.QMP().Done()}
+	stops, unregister, err := s.register(ctx, held.machined, proc.PID())
+	if err != nil {
+		return control.Exit{}, errors.Join(err, proc.Close())
+	}
+	defer unregister()
+	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, exited: proc.Done(), helpers: h.died, beats: make(chan struct{}), closed: proc.QMP().Done(), stops: stops}
 	s.update(func(st *control.Status) { st.QEMU = proc.PID() })
 
 	var readers sync.WaitGroup
@@ -148,6 +154,8 @@ func (w *watcher) run(ctx context.Context) {
 		case <-stop:
 			stop = nil
 			w.stopAsked(ctx)
+		case <-w.stops:
+			w.s.Stop("systemd-machined asked for it")
 		case ev, ok := <-w.events:
 			if !ok {
 				w.agentGone()

@@ -16,6 +16,7 @@ import (
 	"github.com/mvmrun/mvm/vm/hostdev"
 	"github.com/mvmrun/mvm/vm/hostnet"
 	"github.com/mvmrun/mvm/vm/kmod"
+	"github.com/mvmrun/mvm/vm/machined"
 	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
 	"github.com/mvmrun/mvm/vm/volume"
@@ -103,6 +104,8 @@ func hostHint(err error) (hint string, ok bool) {
 	case *sidecar.HostError:
 		return e.Hint, true
 	case *vsock.HostError:
+		return e.Hint, true
+	case *machined.HostError:
 		return e.Hint, true
 	case *state.OwnerError:
 		return fmt.Sprintf("become that user, or have the directory given to you: chown -R %d %s", e.User, e.Dir), true
