@@ -27,13 +27,22 @@ func (b *builder) channels() {
 	if b.Console {
 		o := newOption("socket").set("id", "console").num("fd", fdConsole)
 		if b.Standalone {
-			o = newOption("stdio").set("id", "console").flag("signal", false)
+			o = newOption("stdio").set("id", "console").flag("mux", true).flag("signal", false)
 		}
 		b.addOpt("qemu.serialConsole", "-chardev", o)
 		b.add("qemu.serialConsole", "-serial", "chardev:console")
+		if b.Standalone {
+			// Ctrl-A X ends QEMU, Ctrl-A C is its monitor.
+			b.addOpt("a way out", "-mon", newOption("").set("chardev", "console").set("mode", "readline"))
+		}
 	}
-	if b.Agent != "" && !b.Standalone {
-		b.addOpt("the agent", "-chardev", newOption("socket").set("id", "agent").num("fd", fdAgent))
+	if b.Agent != "" {
+		o := newOption("socket").set("id", "agent").num("fd", fdAgent)
+		if b.Standalone {
+			// The guest waits for the port, and for nobody at its other end.
+			o = newOption("null").set("id", "agent")
+		}
+		b.addOpt("the agent", "-chardev", o)
 		b.addOpt("the agent", "-device", b.modern("serial"))
 		b.addOpt("the agent", "-device", newOption("virtserialport").set("chardev", "agent").set("name", b.Agent))
 	}

@@ -138,8 +138,9 @@ type Machine struct {
 	NoSandbox bool
 
 	// Standalone makes a command for a person to paste into a shell: it runs
-	// at once, has the console on its terminal, and no QMP and no agent.
-	// Start refuses it.
+	// at once, has console and monitor on its terminal, no QMP, and nobody at
+	// the other end of the agent's port. It inherits no file but opens all by
+	// their paths. Start refuses it.
 	Standalone bool
 
 	// ExtraArgs are appended as they are. A "-sandbox" among them takes the

@@ -34,7 +34,7 @@ func (c *Config) nic(i, vcpus int, host Host) (qemu.NIC, error) {
 
 // tapNet is a tap that mvm opens: a queue for each CPU, as microvm.nix has it.
 func tapNet(id string, queues int, vhost bool) *qemu.TapNet {
-	t := &qemu.TapNet{}
+	t := &qemu.TapNet{Ifname: id, Queues: queues}
 	for q := range queues {
 		t.Files = append(t.Files, tapFile(id, q))
 		if vhost {

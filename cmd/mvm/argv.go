@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,10 +12,11 @@ import (
 	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/kernel"
+	"github.com/mvmrun/mvm/vm/state"
 )
 
 func newArgv(e env) *cobra.Command {
-	var why, asJSON bool
+	var why, asJSON, shell bool
 	cmd := &cobra.Command{
 		Use:     "argv NAME",
 		GroupID: "look",
@@ -24,11 +26,17 @@ for a shell. It starts nothing and makes nothing; the files that it names need
 not exist yet. The descriptors in it (fd=3 and so on) are made by mvm.
 
 The parameters that a closure brings for its kernel are read from the toplevel,
-and left out with a warning if that cannot be read. For a guest under TCG the
-line has the measured frequency of this host's time stamp counter, whose last
-digits differ from one call to the next.`,
+and left out with a warning if that cannot be read. The same definition gives the
+same command until the next boot of this host: a guest under TCG is told how fast
+the host's time stamp counter runs.
+
+With --shell it prints a command that runs as it is, on this terminal and without
+mvm, and makes what that takes: the store disk, volumes, and an initrd that stays
+in the machine's state directory. What only mvm can do is missing then, and said
+in comments.`,
 		Example: `  mvm argv myvm
-  mvm argv myvm --why       # and the key that caused each option`,
+  mvm argv myvm --why       # and the key that caused each option
+  mvm argv myvm --shell >boot.sh; sh boot.sh`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: e.completeDefinition,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,6 +49,9 @@ digits differ from one call to the next.`,
 				warn(e.stderr, "%v; the paths are those that root would have", err)
 				dirs = systemDirs
 			}
+			if shell {
+				return e.printShell(cmd.Context(), cmd.OutOrStdout(), c, dirs)
+			}
 			img, err := c.Resolve()
 			if err != nil {
 				warn(e.stderr, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -52,7 +63,7 @@ digits differ from one call to the next.`,
 				return err
 			}
 			if host.Accel == qemu.TCG {
-				host.TSCKHz = tsc.KHz()
+				host.TSCKHz = vm.SteadyTSC(dirs, tsc.KHz)
 				if file, ok := kernel.Found(dirs.Kernels(), img.Kernel); ok {
 					img.Kernel = file
 				}
@@ -76,7 +87,26 @@ digits differ from one call to the next.`,
 	}
 	cmd.Flags().BoolVar(&why, "why", false, "say for each option which key caused it")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of objects with args and why")
+	cmd.Flags().BoolVar(&shell, "shell", false, "print a command that runs without mvm, and make what it needs")
+	cmd.MarkFlagsMutuallyExclusive("why", "json", "shell")
 	return cmd
+}
+
+// printShell prints a script of comments and one command.
+func (e env) printShell(ctx context.Context, out io.Writer, c *vm.Config, dirs state.Dirs) error {
+	sh, err := vm.PrepareShell(ctx, c, dirs, nil)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for _, note := range sh.Notes {
+		// A path in it may hold anything, a line's end too.
+		fmt.Fprintf(&b, "# %s\n", printable(note))
+	}
+	if _, err := io.WriteString(out, b.String()); err != nil {
+		return err
+	}
+	return printFlags(out, append([]qemu.Flag{{Args: []string{sh.Binary}}}, sh.Machine.Explain()...), false)
 }
 
 // A jsonFlag is a qemu.Flag as --json prints it.

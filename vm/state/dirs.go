@@ -68,6 +68,9 @@ func (m Machine) Socket() string { return filepath.Join(m.Runtime, "control.sock
 // Initrd is the initrd that the machine is booted with.
 func (m Machine) Initrd() string { return filepath.Join(m.Runtime, "initrd") }
 
+// ShellInitrd is the initrd of a machine that is started by hand.
+func (m Machine) ShellInitrd() string { return filepath.Join(m.State, "shell-initrd") }
+
 // StoreDisk is a link to the machine's store disk in the cache.
 func (m Machine) StoreDisk() string { return filepath.Join(m.Runtime, "store-disk") }
 
