@@ -144,7 +144,9 @@ func fit(t *testing.T, s *sample, m *Machine) map[string]*os.File {
 			conn.Close()
 			files[sh.SocketFile] = f
 		}
-		m.HugePages = false
+		if m.HugePages {
+			hugepages.Reserve(t, m.mem())
+		}
 		s.needs = ""
 	}
 	return files

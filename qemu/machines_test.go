@@ -74,6 +74,10 @@ var samples = []sample{
 		m.Type, m.HugePages = Q35, true
 		m.Shares = []Share{{Tag: "store", Socket: "/run/fs.sock"}}
 	}, needs: "virtiofsd"},
+	{golden: "hotplug-memory-virtiofs", edit: func(m *Machine) {
+		m.Type, m.HotplugMem = Q35, 256
+		m.Shares = []Share{{Tag: "src", SocketFile: "virtiofs src"}}
+	}, needs: "virtiofsd"},
 	{golden: "hugepages", edit: func(m *Machine) { m.HugePages, m.Mem = true, 64 }, needs: "huge pages"},
 	{golden: "hugepages-hotplug", edit: func(m *Machine) {
 		m.Type, m.HugePages, m.Mem, m.HotplugMem, m.HotpluggedMem = Q35, true, 64, 64, 32

@@ -136,6 +136,13 @@ func TestMicroVM(t *testing.T) {
 	checkEnd(t, v.Stop(), 0)
 }
 
+// checkStatus returns when "mvm status" says something of the guest. It hears of
+// changes once a second.
+func checkStatus(t *testing.T, h *test.Host, v *test.VM, want string) {
+	t.Helper()
+	await(t, "mvm status to say "+want, func() bool { return strings.Contains(h.Mvm("status", v.Name).Stdout, " "+want) })
+}
+
 // checkBalloon inflates and deflates the balloon of a guest with 256 MiB.
 func checkBalloon(t *testing.T, h *test.Host, v *test.VM) {
 	t.Helper()
@@ -150,6 +157,7 @@ func checkBalloon(t *testing.T, h *test.Host, v *test.VM) {
 	balloon("136")
 	awaitKiB(v, "MemAvailable", "-lt", before-100<<10)
 	await(t, "a balloon of 120 MiB", func() bool { return inflated() == 120 })
+	checkStatus(t, h, v, "256 MiB, 120 MiB in the balloon,")
 
 	// More than the balloon leaves it: it deflates, and nobody is killed.
 	v.Exec("dd", "if=/dev/zero", "of=/dev/shm/much", "bs=1M", "count=100")

@@ -91,6 +91,7 @@ hotpluggedMem = 128
 	if got := metric(t, h, v.Name, "mvm_hotplugged_memory_bytes"); got != 256<<20 {
 		t.Errorf("%v bytes are plugged in; want %d", got, 256<<20)
 	}
+	checkStatus(t, h, v, "256 MiB, 256 MiB plugged in,")
 	// By way of plugged memory: Linux puts what can be moved there first.
 	got := v.Exec("sh", "-c", `dd if=/dev/urandom of=/dev/shm/f bs=1M count=16 2>/dev/null
 		cp /dev/shm/f /src/f && sha256sum </dev/shm/f && rm /dev/shm/f`)
@@ -103,6 +104,7 @@ hotpluggedMem = 128
 	}
 	awaitKiB(v, "MemTotal", "-eq", before-128<<10)
 	await(t, "huge pages to go back", func() bool { return hugetlb(t, v) <= 256 })
+	checkStatus(t, h, v, "256 MiB, 0 MiB plugged in,")
 	for mib, want := range map[string]string{"514": "want 256, which is mem, to 512", "254": "want 256", "301": "in steps of 2", "much": "no number"} {
 		if e := memory(mib); e.Code == 0 || !strings.Contains(e.Stderr, want) {
 			t.Errorf("mvm memory %s = %d; want an error with %q\n%s", mib, e.Code, want, e.Stderr)

@@ -128,23 +128,9 @@ func (s *supervisor) Monitor(ctx context.Context, o control.Order) error {
 	case "reset":
 		return q.ResetAnyway(ctx)
 	case "balloon":
-		if !s.c.Balloon {
-			return errors.New("the machine has no balloon: set balloon = true in its definition")
-		}
-		if o.MiB < 1 || o.MiB > s.c.MemMiB() {
-			return fmt.Errorf("%d MiB: want 1 to %d, the memory that the machine was started with", o.MiB, s.c.MemMiB())
-		}
-		return q.SetBalloon(ctx, int64(o.MiB)<<20)
+		return s.c.balloon(ctx, q, o.MiB)
 	case "memory":
-		if s.c.HotplugMem == 0 {
-			return errors.New("the machine can be given no more memory: set hotplugMem in its definition")
-		}
-		plug := o.MiB - s.c.MemMiB()
-		if plug < 0 || plug > s.c.HotplugMem || plug%2 != 0 {
-			return fmt.Errorf("%d MiB: want %d, which is mem, to %d, which is hotplugMem more, in steps of 2",
-				o.MiB, s.c.MemMiB(), s.c.MemMiB()+s.c.HotplugMem)
-		}
-		return q.SetHotplugged(ctx, int64(plug)<<20)
+		return s.c.plug(ctx, q, o.MiB)
 	}
 	return fmt.Errorf("unknown order %q: want one of %s", o.Do, strings.Join(control.Orders, ", "))
 }

@@ -142,6 +142,7 @@ func (w *watcher) run(ctx context.Context) {
 		w.ready = t.C
 	}
 	w.s.enter(control.Booting, "QEMU %v runs as process %d", w.proc.QMP().Version(), w.proc.PID())
+	w.followMemory(ctx)
 	w.cont(ctx)
 	if w.s.o.Pulse != nil {
 		w.wg.Go(func() { w.pulse(ctx) })

@@ -165,7 +165,7 @@ says.`,
 			if s.QEMU > 0 {
 				fmt.Fprintf(out, ", QEMU %d (%s)", s.QEMU, s.Accel)
 			}
-			fmt.Fprintf(out, "\n%-12s %d CPUs, %d MiB, kernel %s\n", "guest", s.VCPU, s.MemMiB, orDash(s.Kernel))
+			fmt.Fprintf(out, "\n%-12s %d CPUs, %s, kernel %s\n", "guest", s.VCPU, memoryText(s), orDash(s.Kernel))
 			fmt.Fprintf(out, "%-12s %s\n", "definition", s.Definition)
 			fmt.Fprintf(out, "%-12s %s\n", "store disk", orDash(s.StoreDisk))
 			return writeMounts(out, s.Mounts)
@@ -174,6 +174,18 @@ says.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print an object")
 	cmd.Flags().BoolVar(&shutIn, "security", false, "show how its processes are shut in")
 	return cmd
+}
+
+// memoryText is a guest's memory for a person: "256 MiB, 128 MiB plugged in".
+func memoryText(s *control.Status) string {
+	text := fmt.Sprintf("%d MiB", s.MemMiB)
+	if p := s.PluggedMiB; p != nil {
+		text += fmt.Sprintf(", %d MiB plugged in", *p)
+	}
+	if b := s.BalloonMiB; b != nil && *b < s.MemMiB {
+		text += fmt.Sprintf(", %d MiB in the balloon", s.MemMiB-*b)
+	}
+	return text
 }
 
 // writeMounts prints the mounts of a plan as the guest reported them.

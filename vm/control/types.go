@@ -85,11 +85,15 @@ type Status struct {
 	Accel        string           `json:"accel,omitempty"` // "kvm" or "tcg"
 	VCPU         int              `json:"vcpu"`
 	MemMiB       int              `json:"mem"`
-	Restarts     int              `json:"restarts,omitempty"`
-	VSockCID     uint32           `json:"vsockCid,omitempty"` // 0 without vsock
-	Definition   string           `json:"definition"`         // path of the file
-	StoreDisk    string           `json:"storeDisk,omitempty"`
-	Kernel       string           `json:"kernel,omitempty"` // as the guest names it
+	// BalloonMiB is what the balloon leaves the guest of that, and PluggedMiB
+	// what virtio-mem adds to it. Nil without the one or the other.
+	BalloonMiB *int   `json:"balloon,omitempty"`
+	PluggedMiB *int   `json:"plugged,omitempty"`
+	Restarts   int    `json:"restarts,omitempty"`
+	VSockCID   uint32 `json:"vsockCid,omitempty"` // 0 without vsock
+	Definition string `json:"definition"`         // path of the file
+	StoreDisk  string `json:"storeDisk,omitempty"`
+	Kernel     string `json:"kernel,omitempty"` // as the guest names it
 	// Mounts are those of the plan, in its order, each with what the guest
 	// reported when it was ready. Nil before that.
 	Mounts []Mount `json:"mounts,omitempty"`
