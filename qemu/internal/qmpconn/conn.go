@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -30,7 +29,7 @@ type Conn struct {
 	greeted chan struct{} // closed once greeting is set
 	ended   chan struct{} // closed once the reader has ended and err is set
 
-	writing sync.Mutex // held while a command is written
+	writing chan struct{} // holds a token while a command is written
 
 	mu       sync.Mutex
 	greeting Greeting
@@ -47,7 +46,7 @@ type Conn struct {
 func New(t Transport, observe func(Event)) *Conn {
 	c := &Conn{
 		t: t, observe: observe,
-		greeted: make(chan struct{}), ended: make(chan struct{}),
+		greeted: make(chan struct{}), ended: make(chan struct{}), writing: make(chan struct{}, 1),
 		pending: make(map[uint64]chan reply),
 		subs:    make(map[*Subscription]struct{}),
 	}
@@ -107,6 +106,17 @@ func (c *Conn) Handshake(ctx context.Context) (Greeting, error) {
 // the context's end is dropped; whether QEMU acts on the command is then
 // unknown.
 func (c *Conn) Do(ctx context.Context, command string, args any) (json.RawMessage, error) {
+	return c.do(ctx, command, args, nil)
+}
+
+// DoWithFile is Do for a command that takes a file over, as "getfd" does. The
+// file is duplicated on its way and remains the caller's. The transport must be
+// a [FileTransport].
+func (c *Conn) DoWithFile(ctx context.Context, command string, args any, file *os.File) (json.RawMessage, error) {
+	return c.do(ctx, command, args, file)
+}
+
+func (c *Conn) do(ctx context.Context, command string, args any, file *os.File) (json.RawMessage, error) {
 	id, answer, err := c.expect()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", command, err)
@@ -120,7 +130,7 @@ func (c *Conn) Do(ctx context.Context, command string, args any) (json.RawMessag
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", command, err)
 	}
-	if err := c.write(ctx, append(line, '\n')); err != nil {
+	if err := c.write(ctx, append(line, '\n'), file); err != nil {
 		return nil, fmt.Errorf("%s: %w", command, err)
 	}
 	select {
@@ -165,45 +175,6 @@ func (c *Conn) forget(id uint64) {
 	c.mu.Lock()
 	delete(c.pending, id)
 	c.mu.Unlock()
-}
-
-// write sends a line or gives up with the context. A line that was sent in
-// part cannot be taken back, so it ends the connection.
-func (c *Conn) write(ctx context.Context, line []byte) error {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	if err := c.t.SetWriteDeadline(time.Time{}); err != nil {
-		return c.fail(err)
-	}
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		c.t.SetWriteDeadline(time.Unix(1, 0))
-	})
-	n, err := c.t.Write(line)
-	if !stop() {
-		<-interrupted // or it would hit the next write
-	}
-	switch {
-	case err == nil:
-		return nil
-	case n == 0 && ctx.Err() != nil:
-		return context.Cause(ctx)
-	case errors.Is(err, syscall.EPIPE):
-		// QEMU has gone. The reader still reads what it said last, and
-		// then ends the connection.
-		select {
-		case <-c.ended:
-			return c.Err()
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	default:
-		return c.fail(fmt.Errorf("%d of %d bytes written: %w", n, len(line), err))
-	}
 }
 
 // fail ends the connection because of err and returns what callers see.

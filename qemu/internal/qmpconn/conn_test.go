@@ -398,37 +398,6 @@ func TestDefect11NewWordsAreNotRefused(t *testing.T) {
 	}
 }
 
-func TestAWriteThatIsCutEndsTheConnection(t *testing.T) {
-	c, s := ready(t)
-	over, cancel := context.WithCancel(t.Context())
-	done := background(func() {
-		s.r.ReadByte() // it has begun, and cannot end: it exceeds the socket's buffer
-		cancel()
-	})
-	if _, err := c.Do(over, "human-monitor-command", strings.Repeat("x", 8<<20)); !errors.Is(err, ErrClosed) {
-		t.Errorf("Do() = %v; want ErrClosed", err)
-	}
-	<-done
-	if _, err := c.Do(ctx(t), "query-status", nil); !errors.Is(err, ErrClosed) {
-		t.Errorf("Do() after it = %v; want ErrClosed", err)
-	}
-}
-
-func TestAWriteAfterAnInterruptedOneWorks(t *testing.T) {
-	c, s := ready(t)
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := c.Do(over, "never-sent", nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("Do() = %v; want the context's end", err)
-	}
-	done := background(s.serve)
-	if got, err := c.Do(ctx(t), "sent", nil); err != nil || string(got) != `"sent"` {
-		t.Errorf("Do() = %s, %v; want its reply", got, err)
-	}
-	c.Close()
-	<-done
-}
-
 func TestCloseWakesEverybody(t *testing.T) {
 	c, s := ready(t)
 	sub := c.Subscribe()
