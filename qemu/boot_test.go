@@ -24,7 +24,8 @@ b=/bin/busybox
 $b mount -t devtmpfs d /dev
 $b mount -t proc p /proc
 $b mount -t sysfs s /sys
-for m in evdev button pvpanic pvpanic-mmio; do $b insmod /mod/$m.ko; done
+for m in evdev button pvpanic pvpanic-mmio virtio_ring virtio virtio_mmio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_console
+do $b insmod /mod/$m.ko; done
 for w in $($b cat /proc/cmdline); do case $w in do=*) what=${w#do=};; esac; done
 for f in /sys/class/input/event*/device/name; do
   [ "$($b cat $f)" = "Power Button" ] && d=$f && d=${d%/device/name} && button=/dev/input/${d##*/}
@@ -39,6 +40,14 @@ case $what in
     echo CLOCK $($b cat /sys/devices/system/clocksource/clocksource0/current_clocksource)
     $b sleep 1
     echo SLEPT; $b poweroff -f;;
+  talk)
+    exec 3<>/dev/$($b ls /sys/class/virtio-ports)
+    echo hello >&3
+    while read -r line <&3; do case $line in
+      reboot) $b reboot -f;;
+      panic) echo c >/proc/sysrq-trigger;;
+      *) echo "heard $line" >&3;;
+    esac; done;;
 esac
 $b sleep 1000
 `
@@ -72,7 +81,10 @@ var bootFiles = sync.OnceValues(func() (kernel string, initrd []byte) {
 	add("init", cpio.TypeReg|0o755, []byte(bootInit))
 	add("bin/busybox", cpio.TypeReg|0o755, file("/bin/busybox"))
 	modules := kernelDir + "/lib/modules/" + strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-") + "/kernel/drivers/"
-	for _, m := range []string{"input/evdev", "acpi/button", "misc/pvpanic/pvpanic", "misc/pvpanic/pvpanic-mmio"} {
+	for _, m := range []string{
+		"input/evdev", "acpi/button", "misc/pvpanic/pvpanic", "misc/pvpanic/pvpanic-mmio", "char/virtio_console",
+		"virtio/virtio", "virtio/virtio_ring", "virtio/virtio_mmio", "virtio/virtio_pci", "virtio/virtio_pci_modern_dev", "virtio/virtio_pci_legacy_dev",
+	} {
 		add("mod/"+filepath.Base(m)+".ko", cpio.TypeReg|0o644, file(modules+m+".ko"))
 	}
 	if err := w.Close(); err != nil {
@@ -112,20 +124,7 @@ func readConsole(r io.Reader) *bootLog {
 // called once the guest is ready.
 func boot(t *testing.T, m Machine, what string, poke func(context.Context, *QMP) error) (*Process, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, fmt.Errorf("the guest hangs"))
-	t.Cleanup(cancel)
-	kernel, initrd := bootFiles()
-	m.Kernel, m.Initrd, m.Console, m.Mem = kernel, filepath.Join(t.TempDir(), "initrd"), true, 256
-	if err := os.WriteFile(m.Initrd, initrd, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m.Append = strings.Join(append(m.KernelParams(), "do="+what), " ")
-	p, err := Start(ctx, m, StartOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.Close() })
-	log := readConsole(p.Console())
+	ctx, p, log := startBoot(t, m, what)
 	if err := p.QMP().Cont(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -139,13 +138,32 @@ func boot(t *testing.T, m Machine, what string, poke func(context.Context, *QMP)
 		case <-ctx.Done():
 		}
 	}
-	err = p.Wait(ctx)
+	err := p.Wait(ctx)
 	p.Close()
 	<-log.done
 	if err != nil {
 		t.Fatalf("Wait() = %v; want nil\n%s", err, log.text.String())
 	}
 	return p, log.text.String()
+}
+
+// startBoot starts a machine whose guest, once it may run, does what.
+func startBoot(t *testing.T, m Machine, what string) (context.Context, *Process, *bootLog) {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, fmt.Errorf("the guest hangs"))
+	t.Cleanup(cancel)
+	kernel, initrd := bootFiles()
+	m.Kernel, m.Initrd, m.Console, m.Mem = kernel, filepath.Join(t.TempDir(), "initrd"), true, 256
+	if err := os.WriteFile(m.Initrd, initrd, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.Append = strings.Join(append(m.KernelParams(), "do="+what), " ")
+	p, err := Start(ctx, m, StartOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return ctx, p, readConsole(p.Console())
 }
 
 func TestAGuestsEndIsToldApart(t *testing.T) {

@@ -53,18 +53,23 @@ type Process struct {
 	stderr  *ring
 	qmp     *QMP
 	console net.Conn // nil without a console
-	agent   net.Conn // nil without an agent
 	done    chan struct{}
 	err     error // set before done is closed
 
+	halted chan struct{} // buffered for one token: the guest has ended
+	resets chan struct{} // buffered for one token: the machine was reset
+
 	mu     sync.Mutex
 	ending Ending
+	agent  net.Conn // nil without an agent
 }
 
-// An Ending is what QEMU said about its end. It is kept apart from the queue of
-// events, so that no flood can push it out.
+// An Ending is what QEMU said about its guest's end, since the machine started or
+// was reset. It is kept apart from the queue of events, so that no flood can push
+// it out.
 type Ending struct {
-	// Shutdown is the last SHUTDOWN event's data, or nil.
+	// Shutdown is the first SHUTDOWN event's data, or nil: what comes after
+	// it is only how QEMU was made to end.
 	Shutdown *Shutdown
 	// Panic is the last GUEST_PANICKED event, or nil.
 	Panic *Event
@@ -100,7 +105,10 @@ func Start(ctx context.Context, m Machine, o StartOptions) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{stderr: &ring{limit: or(o.StderrLimit, 64<<10)}, done: make(chan struct{})}
+	p := &Process{
+		stderr: &ring{limit: or(o.StderrLimit, 64<<10)}, done: make(chan struct{}),
+		halted: make(chan struct{}, 1), resets: make(chan struct{}, 1),
+	}
 	cmd := &exec.Cmd{
 		Path: path, Args: append([]string{or(o.Argv0, path)}, m.Args()...),
 		Dir: o.Dir, Env: o.Env, Stdout: p.stderr, Stderr: p.stderr,
@@ -182,7 +190,7 @@ func (p *Process) wait() {
 	close(p.done)
 }
 
-// note keeps the events that tell why QEMU ends.
+// note keeps the events that tell why the guest ends, and that it starts over.
 func (p *Process) note(e qmpconn.Event) {
 	ev := Event(e)
 	p.mu.Lock()
@@ -191,11 +199,22 @@ func (p *Process) note(e qmpconn.Event) {
 		p.ending.Last = slices.Delete(p.ending.Last, 0, n)
 	}
 	p.ending.Last = append(p.ending.Last, ev)
-	if s, ok := ev.Shutdown(); ok {
-		p.ending.Shutdown = &s
-	}
-	if ev.Name == "GUEST_PANICKED" {
+	over := p.halted
+	switch ev.Name {
+	case "SHUTDOWN":
+		if s, ok := ev.Shutdown(); ok && p.ending.Shutdown == nil {
+			p.ending.Shutdown = &s
+		}
+	case "GUEST_PANICKED":
 		p.ending.Panic = &ev
+	case "RESET":
+		over = p.resets
+	default:
+		return
+	}
+	select {
+	case over <- struct{}{}:
+	default: // one token says it all
 	}
 }
 
@@ -231,8 +250,13 @@ func (p *Process) QMP() *QMP { return p.qmp }
 // io.EOF after QEMU's last byte. A guest whose console nobody reads stalls.
 func (p *Process) Console() net.Conn { return p.console }
 
-// Agent returns the host's end of the agent's port, or nil if there is none.
-func (p *Process) Agent() net.Conn { return p.agent }
+// Agent returns the host's end of the agent's port, or nil if there is none. A
+// [Process.Reset] makes a new one.
+func (p *Process) Agent() net.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.agent
+}
 
 // PID returns QEMU's process id.
 func (p *Process) PID() int { return p.child.cmd.Process.Pid }
@@ -276,7 +300,7 @@ func (p *Process) State() *os.ProcessState {
 // Stderr returns the last of what QEMU has written so far.
 func (p *Process) Stderr() string { return p.stderr.String() }
 
-// Ending returns what QEMU has said about its end so far.
+// Ending returns what QEMU has said about its guest's end so far.
 func (p *Process) Ending() Ending {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -295,7 +319,7 @@ func (p *Process) Close() error {
 	p.child.kill()
 	<-p.done
 	errs := []error{p.qmp.conn.Close()}
-	for _, c := range []net.Conn{p.console, p.agent} {
+	for _, c := range []net.Conn{p.console, p.Agent()} {
 		if c == nil {
 			continue
 		}

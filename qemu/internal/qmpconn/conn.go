@@ -106,45 +106,64 @@ func (c *Conn) Handshake(ctx context.Context) (Greeting, error) {
 // the context's end is dropped; whether QEMU acts on the command is then
 // unknown.
 func (c *Conn) Do(ctx context.Context, command string, args any) (json.RawMessage, error) {
-	return c.do(ctx, command, args, nil)
+	call, err := c.Begin(ctx, command, args, nil)
+	if err != nil {
+		return nil, err
+	}
+	return call.Wait(ctx)
 }
 
-// DoWithFile is Do for a command that takes a file over, as "getfd" does. The
-// file is duplicated on its way and remains the caller's. The transport must be
-// a [FileTransport].
-func (c *Conn) DoWithFile(ctx context.Context, command string, args any, file *os.File) (json.RawMessage, error) {
-	return c.do(ctx, command, args, file)
+// A Call is a command that QEMU has been sent.
+type Call struct {
+	c       *Conn
+	command string
+	id      uint64
+	answer  chan reply
 }
 
-func (c *Conn) do(ctx context.Context, command string, args any, file *os.File) (json.RawMessage, error) {
+// Begin is the first half of Do: it returns when the command has been sent, so
+// that another can follow before the first is answered. QEMU carries them out in
+// that order. Wait must be called.
+//
+// If file is not nil it goes along, for a command as "getfd"; the transport must
+// then be a [FileTransport]. The file is duplicated on its way and remains the
+// caller's.
+func (c *Conn) Begin(ctx context.Context, command string, args any, file *os.File) (*Call, error) {
 	id, answer, err := c.expect()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", command, err)
 	}
-	defer c.forget(id)
 	line, err := json.Marshal(struct {
 		Execute   string `json:"execute"`
 		Arguments any    `json:"arguments,omitempty"`
 		ID        uint64 `json:"id"`
 	}{command, args, id})
+	if err == nil {
+		err = c.write(ctx, append(line, '\n'), file)
+	}
 	if err != nil {
+		c.forget(id)
 		return nil, fmt.Errorf("%s: %w", command, err)
 	}
-	if err := c.write(ctx, append(line, '\n'), file); err != nil {
-		return nil, fmt.Errorf("%s: %w", command, err)
-	}
+	return &Call{c, command, id, answer}, nil
+}
+
+// Wait is the other half of Do, with its errors.
+func (call *Call) Wait(ctx context.Context) (json.RawMessage, error) {
+	c := call.c
+	defer c.forget(call.id)
 	select {
-	case r := <-answer:
-		return r.outcome(command)
+	case r := <-call.answer:
+		return r.outcome(call.command)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%s: %w", command, context.Cause(ctx))
+		return nil, fmt.Errorf("%s: %w", call.command, context.Cause(ctx))
 	case <-c.ended:
 		// The answer may have been the last thing to arrive.
 		select {
-		case r := <-answer:
-			return r.outcome(command)
+		case r := <-call.answer:
+			return r.outcome(call.command)
 		default:
-			return nil, fmt.Errorf("%s: %w", command, c.Err())
+			return nil, fmt.Errorf("%s: %w", call.command, c.Err())
 		}
 	}
 }

@@ -102,8 +102,12 @@ func TestAFileGoesWithItsCommand(t *testing.T) {
 		passed.Close()
 		s.send(`{"return":{},"id":%s}`, req.ID)
 	})
-	if _, err := c.DoWithFile(ctx(t), "getfd", map[string]string{"fdname": "x"}, w); err != nil {
-		t.Errorf("DoWithFile() = %v; want nil", err)
+	call, err := c.Begin(ctx(t), "getfd", map[string]string{"fdname": "x"}, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := call.Wait(ctx(t)); err != nil {
+		t.Errorf("Wait() = %v; want nil", err)
 	}
 	<-done
 	got := make([]byte, 5)
@@ -117,10 +121,33 @@ func TestAFileNeedsATransportForIt(t *testing.T) {
 	defer theirs.Close()
 	c := New(ours, nil)
 	defer c.Close()
-	if _, err := c.DoWithFile(ctx(t), "getfd", nil, os.Stdin); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("DoWithFile() = %v; want ErrUnsupported", err)
+	if _, err := c.Begin(ctx(t), "getfd", nil, os.Stdin); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Begin() = %v; want ErrUnsupported", err)
 	}
 	if err := c.Err(); err != nil {
 		t.Errorf("Err() = %v; want a connection that lives", err)
+	}
+}
+
+func TestCommandsFollowOneAnotherUnanswered(t *testing.T) {
+	c, s := ready(t)
+	first, err := c.Begin(ctx(t), "first", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := c.Begin(ctx(t), "second", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := s.receive(), s.receive()
+	if one.Execute != "first" || two.Execute != "second" {
+		t.Errorf("commands %s, %s; want them in their order", one.Execute, two.Execute)
+	}
+	s.send(`{"return":1,"id":%s}`, one.ID)
+	s.send(`{"return":2,"id":%s}`, two.ID)
+	for want, call := range map[string]*Call{"1": first, "2": second} {
+		if got, err := call.Wait(ctx(t)); err != nil || string(got) != want {
+			t.Errorf("Wait() = %s, %v; want %s", got, err, want)
+		}
 	}
 }
