@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -203,5 +204,38 @@ func expect(t *testing.T, r io.Reader, want string) {
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(r, got); err != nil || string(got) != want {
 		t.Fatalf("read %q, %v; want %q", got, err, want)
+	}
+}
+
+// TestDrainWaitsForWhatHasArrived: also while the guest writes on, and often.
+func TestDrainWaitsForWhatHasArrived(t *testing.T) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]net.Conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socketpair")
+		if ends[i], err = net.FileConn(f); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	h := NewHub(ends[0], io.Discard)
+	for i := range 200 {
+		mark := h.Mark()
+		want := strings.Repeat(fmt.Sprintf("line %d\n", i), 1+i%50)
+		say(t, ends[1], want)
+		h.Drain()
+		if got := string(h.Since(mark)); got != want {
+			t.Fatalf("round %d: after Drain() there are %d bytes; want %d", i, len(got), len(want))
+		}
+	}
+	ends[1].Close()
+	h.Drain()
+	<-h.Done()
+	h.Drain()
+	if got := h.Since(0); int64(len(got)) != min(h.Mark(), tailSize) {
+		t.Errorf("Since(0) has %d bytes; want all %d, or the last %d", len(got), h.Mark(), tailSize)
 	}
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"io"
+	"os"
 	"sync"
 )
 
@@ -15,6 +16,8 @@ type Hub struct {
 	conn io.ReadWriteCloser
 	log  io.Writer
 	done chan struct{}
+
+	drained chan struct{} // a Drain is over
 
 	mu      sync.Mutex
 	tail    ring
@@ -35,6 +38,7 @@ func NewHub(conn io.ReadWriteCloser, log io.Writer) *Hub {
 		conn:    conn,
 		log:     log,
 		done:    make(chan struct{}),
+		drained: make(chan struct{}),
 		tail:    ring{max: tailSize},
 		readers: make(map[*Reader]struct{}),
 	}
@@ -49,6 +53,9 @@ func (h *Hub) run() {
 		n, err := h.conn.Read(buf)
 		if n > 0 {
 			h.take(buf[:n])
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = h.drain(buf)
 		}
 		if err != nil {
 			break
@@ -106,6 +113,22 @@ func (h *Hub) Tail() []byte {
 	return h.tail.bytes()
 }
 
+// Mark is how many bytes the guest has written so far.
+func (h *Hub) Mark() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tail.total
+}
+
+// Since returns what the guest has written after a [Hub.Mark], the last 64 KiB of
+// it.
+func (h *Hub) Since(mark int64) []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b := h.tail.bytes()
+	return b[max(0, int64(len(b))-(h.tail.total-mark)):]
+}
+
 // LogErr says why the log is incomplete, or is nil.
 func (h *Hub) LogErr() error {
 	h.mu.Lock()
@@ -127,11 +150,13 @@ func (h *Hub) Close() error {
 
 // ring keeps the last max bytes.
 type ring struct {
-	max int
-	buf []byte
+	max   int
+	buf   []byte
+	total int64 // how many were written
 }
 
 func (r *ring) write(p []byte) {
+	r.total += int64(len(p))
 	if len(p) >= r.max {
 		r.buf = append(r.buf[:0], p[len(p)-r.max:]...)
 		return
