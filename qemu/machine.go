@@ -169,6 +169,9 @@ func (m *Machine) vcpu() int    { return or(m.VCPU, 1) }
 // x86 reports whether the machine is a PC of some kind.
 func (m *Machine) x86() bool { return m.family() != Virt }
 
+// HasKeyboard reports whether [QMP.CtrlAltDel] reaches the guest.
+func (m *Machine) HasKeyboard() bool { return m.x86() }
+
 // sharedMemory reports whether another process maps the guest's memory, which
 // is so when a vhost-user device exists. Otherwise it stays private, so that
 // the host's kernel may merge equal pages.

@@ -33,20 +33,25 @@ func (p *Process) Halted() <-chan struct{} { return p.halted }
 //
 // The agent's port gets a new connection, which [Process.Agent] returns from
 // then on; the old one is closed. So nothing that was said to or by one guest
-// reaches the next. After an error QEMU is of no use but to end.
+// reaches the next. If atRest is not nil it is called when the old guest has done
+// its last and the new one its first is to come. After an error QEMU is of no use
+// but to end.
 //
 // The firmware of a Q35 (SeaBIOS) restores itself when it is reset, and then asks
 // for a second reset before it starts a kernel: the guest halts once more, without
 // having said anything, and Reset is to be called once more.
 //
 // It must not be called twice at once. It needs QEMU 6.0.
-func (p *Process) Reset(ctx context.Context) error {
+func (p *Process) Reset(ctx context.Context, atRest func()) error {
 	before, err := p.qmp.QueryStatus(ctx)
 	if err != nil {
 		return err
 	}
 	if err := p.qmp.Stop(ctx); err != nil {
 		return err
+	}
+	if atRest != nil {
+		atRest()
 	}
 	select {
 	case <-p.resets: // an earlier one, which nobody waited for

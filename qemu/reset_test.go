@@ -31,7 +31,7 @@ func TestAResetKeepsQEMU(t *testing.T) {
 			if err := p.QMP().Stop(ctx); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Reset(ctx); err != nil {
+			if err := p.Reset(ctx, nil); err != nil {
 				t.Fatalf("Reset() = %v; want nil", err)
 			}
 			if s, err := p.QMP().QueryStatus(ctx); s.Running || err != nil {
@@ -63,7 +63,7 @@ func resetTwice(ctx context.Context, t *testing.T, p *Process, typ Type) {
 	t.Helper()
 	reset := func() {
 		old := p.Agent()
-		if err := p.Reset(ctx); err != nil {
+		if err := p.Reset(ctx, nil); err != nil {
 			t.Fatalf("Reset() = %v; want nil", err)
 		}
 		if _, err := old.Read(make([]byte, 1)); err == nil {

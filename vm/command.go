@@ -72,5 +72,9 @@ func (w *watcher) commandLost(err error) {
 	}
 	w.facts.commandDone = true
 	w.s.enter(control.Stopping, "the command was lost: %v", err)
-	w.climb(w.gentle())
+	if w.facts.ready {
+		w.climb(w.gentle())
+	} else { // it was reset
+		w.climb(w.force())
+	}
 }

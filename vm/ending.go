@@ -46,6 +46,7 @@ const (
 	rungSelf   = "guest" // one that ends by itself
 	rungAgent  = "agent"
 	rungButton = "power button"
+	rungKeys   = "Ctrl-Alt-Del"
 	rungQuit   = "qmp quit"
 	rungTerm   = "SIGTERM"
 	rungKill   = "SIGKILL"
@@ -56,6 +57,7 @@ var trying = map[string]string{
 	rungSelf:   "waiting for the guest to power itself off",
 	rungAgent:  "asking the guest to power off",
 	rungButton: "pressing the guest's power button",
+	rungKeys:   "pressing Ctrl-Alt-Del in the guest",
 	rungQuit:   "telling QEMU to quit",
 	rungTerm:   "sending SIGTERM to QEMU",
 	rungKill:   "killing QEMU",
@@ -72,6 +74,7 @@ func (f *facts) judge() control.Exit {
 		e.Rung = f.tried[n-1].rung
 	}
 	f.reasonOf(&e)
+	f.wantOfMemory(&e)
 	if e.Detail != "" {
 		e.Evidence.Console = string(f.console)
 		e.Evidence.QEMU = string(f.stderr)
@@ -108,7 +111,7 @@ func (f *facts) reasonOf(e *control.Exit) {
 		e.Detail = f.monitorErr.Error()
 	case f.timeout > 0:
 		e.Reason = control.ReadyTimeout
-		e.Detail = fmt.Sprintf("the guest was not ready within %v", f.timeout)
+		e.Detail = fmt.Sprintf("the guest was not ready within %v", roughly(f.timeout))
 		e.Hint = "look at the console for where it stopped, or raise readyTimeout"
 	case f.commandErr != nil && (f.qemuErr == nil || len(f.tried) > 0): // else QEMU took it along
 		e.Reason = control.GuestFailed
@@ -121,7 +124,7 @@ func (f *facts) reasonOf(e *control.Exit) {
 		switch {
 		case f.killAsked:
 			e.Reason = control.Killed // and that was wanted
-		case forces(e.Rung) && f.ready && f.reason != "guest-shutdown": // else it did, and mvm was faster
+		case forces(e.Rung) && f.ready && !f.endedItself(): // else it did, and mvm was faster
 			e.Reason = control.Killed
 			e.Detail = fmt.Sprintf("the guest did not power off when asked to; %s ended it", e.Rung)
 			e.Hint = "raise stopTimeout if it only needs longer"
@@ -134,6 +137,10 @@ func (f *facts) reasonOf(e *control.Exit) {
 		e.Reason = control.QEMUError
 		e.Detail = f.qemuErr.Error()
 		e.Hint = f.qemuHint
+	case f.reason == "guest-reset" && f.ready && f.speechless():
+		e.Reason = control.GuestPanic
+		e.Detail = "guest: it was reset without a word from its kernel, as by a triple fault"
+		e.Hint = "look at the console for the last that it did"
 	case f.reason == "guest-reset":
 		e.Reason = control.GuestReboot
 		f.beforeReady(e)
@@ -144,6 +151,34 @@ func (f *facts) reasonOf(e *control.Exit) {
 		e.Reason = control.QEMUError
 		e.Detail = "somebody else ended QEMU (" + f.reason + ")"
 	}
+}
+
+// wantOfMemory names a guest's want of memory as what is behind its end, if that
+// is how a program ends that was killed.
+func (f *facts) wantOfMemory(e *control.Exit) {
+	victim := oomVictim(f.console)
+	switch {
+	case victim == "":
+	case e.Reason == control.GuestPanic, e.Reason == control.GuestFailed:
+		e.Hint = raiseMem
+	case e.Reason == control.GuestPoweroff && e.Detail == "" && e.Status != nil && *e.Status == 128+9:
+		e.Detail = "guest: out of memory: its kernel killed " + victim
+		e.Hint = raiseMem
+	}
+}
+
+// endedItself reports whether the guest has come to an end of its own making. One
+// that is told Ctrl-Alt-Del reboots.
+func (f *facts) endedItself() bool { return f.reason == "guest-shutdown" || f.reason == "guest-reset" }
+
+var kernelStamp = regexp.MustCompile(`(?m)^\[ *[0-9]+\.[0-9]{6}\] `)
+
+// speechless reports whether the guest's kernel, which writes to the console,
+// has not written that it restarts. It does so at its highest level, whatever it
+// was told to keep to itself; a restart by the SysRq key has a line of its own.
+func (f *facts) speechless() bool {
+	return kernelStamp.Match(f.console) &&
+		!bytes.Contains(f.console, []byte("Restarting system")) && !bytes.Contains(f.console, []byte("sysrq: Resetting"))
 }
 
 // beforeReady turns an end that looks ordinary into a failure when the guest
@@ -175,9 +210,27 @@ func panicMessage(console []byte) (string, bool) {
 	return harmless(m[1]), true
 }
 
+// raiseMem is for a guest that has run out of memory.
+const raiseMem = "raise mem, or look at the console for what used it up"
+
+var oomLine = regexp.MustCompile(`Out of memory: Killed process [0-9]+ \(([^)\r\n]*)\)`)
+
+// oomVictim is the program that the guest's kernel killed last for want of memory,
+// or "".
+func oomVictim(console []byte) string {
+	all := oomLine.FindAllSubmatch(console, -1)
+	if all == nil {
+		return ""
+	}
+	return harmless(all[len(all)-1][1])
+}
+
 var initExit = regexp.MustCompile(`Attempted to kill init! exitcode=0x([0-9a-f]{8})`)
 
 func panicHint(text string) string {
+	if strings.Contains(text, "emory") { // "Out of memory: …", "System is deadlocked on memory"
+		return raiseMem
+	}
 	m := initExit.FindStringSubmatch(text)
 	if m == nil {
 		return "look at the console for the kernel's stack"

@@ -12,7 +12,7 @@ import (
 
 func TestEveryEndHasItsReason(t *testing.T) {
 	const panicked = "[    3.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300\r\n[    3.2] CPU: 0\r\n"
-	three := 3
+	three, killed := 3, 137
 	tests := []struct {
 		name   string
 		f      facts
@@ -38,6 +38,20 @@ func TestEveryEndHasItsReason(t *testing.T) {
 		{name: "QEMU saw the panic", f: facts{ready: true, panicked: true, reason: "guest-panic"}, want: control.GuestPanic, detail: "kernel panic"},
 		{name: "only the console saw it", f: facts{ready: true, reason: "guest-reset", console: []byte(panicked)},
 			want: control.GuestPanic, detail: "Attempted to kill init", hint: "init exited with status 3"},
+		{name: "it is reset by its kernel", f: facts{ready: true, reason: "guest-reset", console: []byte("[    3.1] x\n[    3.123456] reboot: Restarting system\n")}, want: control.GuestReboot},
+		{name: "it is reset by a key", f: facts{ready: true, reason: "guest-reset", console: []byte("[    3.123456] sysrq: Resetting\n")}, want: control.GuestReboot},
+		{name: "it is reset by a triple fault", f: facts{ready: true, reason: "guest-reset", console: []byte("[    3.123456] clocksource: tsc\r\n$ ")},
+			want: control.GuestPanic, detail: "without a word from its kernel", hint: "console"},
+		{name: "its console is not its kernel's", f: facts{ready: true, reason: "guest-reset", console: []byte("$ ")}, want: control.GuestReboot},
+		{name: "nothing is left to kill", f: facts{ready: true, panicked: true, console: []byte("Kernel panic - not syncing: System is deadlocked on memory\n")},
+			want: control.GuestPanic, detail: "deadlocked on memory", hint: "raise mem"},
+		{name: "init was killed for memory", f: facts{ready: true, panicked: true,
+			console: []byte("Out of memory: Killed process 1 (init) total-vm:9kB\nKernel panic - not syncing: Attempted to kill init! exitcode=0x00000009\n")},
+			want: control.GuestPanic, detail: "kill init", hint: "raise mem"},
+		{name: "its command was killed for memory", f: facts{ready: true, reason: "guest-shutdown", status: &killed, console: []byte("Out of memory: Killed process 70 (tail) total-vm:9kB\n")},
+			want: control.GuestPoweroff, detail: "out of memory: its kernel killed tail", hint: "raise mem"},
+		{name: "its command was killed", f: facts{ready: true, reason: "guest-shutdown", status: &killed}, want: control.GuestPoweroff},
+		{name: "stopped, and it rebooted", f: facts{ready: true, stopWhy: "^C", reason: "guest-reset", tried: []climbed{{rungKeys, nil}}}, want: control.Stopped},
 		{name: "init was killed", f: facts{ready: true, reason: "guest-reset", console: []byte("Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b")},
 			want: control.GuestPanic, detail: "kill init", hint: "signal 11"},
 		{name: "an old panic on the console of a clean end", f: facts{ready: true, reason: "guest-shutdown", console: []byte(panicked)}, want: control.GuestPoweroff},

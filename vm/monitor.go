@@ -66,7 +66,13 @@ const qemuHint = "mvm argv NAME shows what was started: check that it is QEMU, a
 // if QEMU does not answer.
 func (w *watcher) cont(ctx context.Context) {
 	w.started = make(chan error, 1)
-	w.wg.Go(func() { w.started <- w.proc.QMP().Cont(ctx) })
+	w.wg.Go(func() {
+		err := w.waitForWord(ctx)
+		if err == nil {
+			err = w.proc.QMP().Cont(ctx)
+		}
+		w.started <- err
+	})
 }
 
 // contAnswered ends a machine whose guest could not be started.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/mvmrun/mvm/qemu"
-	"github.com/mvmrun/mvm/vm/control"
 )
 
 const (
@@ -21,26 +20,18 @@ const (
 	maxRescues = 2
 )
 
-// rescueTimer is for guests under TCG, whose kernels now and then find no clock
-// and hang at their start: see [qemu.WithoutClock]. Elsewhere it never fires.
-func (w *watcher) rescueTimer() *time.Timer {
-	t := time.NewTimer(rescueEvery)
-	if w.s.Status().Accel != string(qemu.TCG) {
-		t.Stop()
-	}
-	return t
-}
-
 // rescue resets a guest that hangs before its first process, which costs
-// nothing: nothing of it has run. It reports whether to look again.
-func (w *watcher) rescue(ctx context.Context) bool {
-	if w.heard || w.ladder != nil || w.rescues == maxRescues {
-		return false
+// nothing: nothing of it has run. It is for guests under TCG, whose kernels now
+// and then find no clock and hang at their start: see [qemu.WithoutClock].
+func (w *watcher) rescue(ctx context.Context) {
+	if w.heard || w.ladder != nil || w.rebirth != nil || w.rescues == maxRescues {
+		return
 	}
 	w.looks++
-	noClock := w.hub != nil && qemu.WithoutClock(w.hub.Tail())
+	w.rescueAt = time.After(rescueEvery)
+	noClock := qemu.WithoutClock(w.console())
 	if !noClock && w.looks < silenceLimit {
-		return true
+		return
 	}
 	w.rescues++
 	w.looks = 0
@@ -48,11 +39,5 @@ func (w *watcher) rescue(ctx context.Context) bool {
 	if !noClock {
 		why = "nothing was heard of it"
 	}
-	w.s.say(control.Event{State: control.Booting, Message: "the guest hangs (" + why + "): resetting it"})
-	ctx, cancel := context.WithTimeout(ctx, rescueEvery/2)
-	defer cancel()
-	if err := w.proc.QMP().ResetAnyway(ctx); err != nil {
-		w.s.note("the guest could not be reset: %v", err)
-	}
-	return true
+	w.beginReset(ctx, &rebirth{why: "the guest hangs (" + why + "): resetting it", rescue: true})
 }

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -55,6 +56,18 @@ func (r *restarter) wants(exit *control.Exit) bool {
 		return exit.Reason != control.GuestPoweroff || exit.Status != nil && *exit.Status != 0
 	}
 	return false
+}
+
+// again reports whether the machine is to be started again, and counts it.
+func (s *supervisor) again(ctx context.Context, exit *control.Exit) bool {
+	switch {
+	case s.o.Command != nil || ctx.Err() != nil:
+		return false
+	case s.granted:
+		s.granted = false
+		return true
+	}
+	return s.restarts.again(exit, time.Now())
 }
 
 func orReason(exit *control.Exit) string {

@@ -39,7 +39,7 @@ func Run(ctx context.Context, c *Config, o Options) (*control.Exit, error) {
 	undo.add("release the machine's lock", lock.Release)
 
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &supervisor{c: c, o: o, place: place, begin: time.Now(), journal: newJournal(), cancel: cancel, kill: make(chan struct{})}
+	s := &supervisor{c: c, o: o, place: place, begin: time.Now(), journal: newJournal(), cancel: cancel, kill: make(chan struct{}), resets: make(chan *rebirth), restarts: newRestarter(c)}
 	defer cancel(nil)
 	if o.Asked != nil {
 		asked := make(chan struct{})
@@ -246,10 +246,9 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 		}()
 		monitor = f
 	}
-	restarts := newRestarter(s.c)
 	for {
 		exit, err := s.once(ctx, program{binary, machine, cred, monitor}, plan, host, nets, held)
-		if err != nil || s.o.Command != nil || ctx.Err() != nil || !restarts.again(&exit, time.Now()) {
+		if err != nil || !s.again(ctx, &exit) {
 			return exit, err
 		}
 		s.update(func(st *control.Status) { st.Restarts++; st.QEMU, st.ReadyAfter, st.Mounts = 0, 0, nil })

@@ -74,7 +74,7 @@ func await(ctx context.Context, r rung, applied chan error, exited, hurry <-chan
 			}
 			applied = nil
 		case <-ctx.Done():
-			return false, false, fmt.Errorf("no end within %v", r.grace)
+			return false, false, fmt.Errorf("no end within %v", roughly(r.grace))
 		}
 	}
 }
@@ -84,10 +84,11 @@ func (w *watcher) gentle() []rung {
 	return append(w.asking(w.s.c.StopLimit()), w.force()...)
 }
 
-// asking is the part of the ladder that asks, within a limit.
+// asking is the part of the ladder that asks, within a limit. Most of it is for the
+// first rung, which is all that a guest with mvm's agent needs.
 func (w *watcher) asking(limit time.Duration) []rung {
 	q := w.proc.QMP()
-	return []rung{
+	rungs := []rung{
 		{rungAgent, limit * 2 / 3, func(ctx context.Context) error { return w.agent.Poweroff(ctx, false) }},
 		{rungButton, limit / 3, func(ctx context.Context) error {
 			// Some guests miss the first press while they wake up.
@@ -102,6 +103,13 @@ func (w *watcher) asking(limit time.Duration) []rung {
 			return q.SystemPowerdown(ctx)
 		}},
 	}
+	if w.keyboard {
+		// For a guest that has no ACPI, and one whose button nobody listens
+		// to. What it does then is a reboot, at which it ends.
+		rungs[1].grace = limit / 6
+		rungs = append(rungs, rung{rungKeys, limit / 6, q.CtrlAltDel})
+	}
+	return rungs
 }
 
 // force is the part of the ladder that asks nobody. QEMU answers quit within
@@ -112,4 +120,15 @@ func (w *watcher) force() []rung {
 		{rungTerm, 2 * time.Second, func(context.Context) error { return w.proc.Signal(syscall.SIGTERM) }},
 		{rungKill, 5 * time.Second, func(context.Context) error { return w.proc.Signal(syscall.SIGKILL) }},
 	}
+}
+
+// roughly is a duration as people say it.
+func roughly(d time.Duration) time.Duration {
+	switch {
+	case d >= time.Minute:
+		return d.Round(time.Second)
+	case d >= time.Second:
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Millisecond)
 }

@@ -74,6 +74,10 @@ type supervisor struct {
 	cancel  context.CancelCauseFunc // a stop was asked for
 	emit    sync.Mutex              // keeps events in one order for everyone
 
+	resets   chan *rebirth // orders to the loop
+	restarts *restarter
+	granted  bool // a restart that has been counted already
+
 	kill     chan struct{} // closed when the machine is to be forced
 	killWhy  string        // set before that
 	killOnce sync.Once
@@ -126,7 +130,7 @@ func (s *supervisor) Monitor(ctx context.Context, o control.Order) error {
 	case "resume":
 		return q.Cont(ctx)
 	case "reset":
-		return q.ResetAnyway(ctx)
+		return s.reset(ctx, q)
 	case "balloon":
 		return s.c.balloon(ctx, q, o.MiB)
 	case "memory":

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,30 +48,38 @@ const (
 // A watcher looks after one run of QEMU. Its loop is the only one that decides
 // anything; what it starts beside it only reports back.
 type watcher struct {
-	s     *supervisor
-	begin time.Time // what "ready after" counts from
-	plan  mounts.Plan
-	proc  *qemu.Process
-	hub   *console.Hub
-	agent *agent.Client
-	facts facts
+	s        *supervisor
+	begin    time.Time // what "ready after" counts from
+	plan     mounts.Plan
+	proc     *qemu.Process
+	hub      *console.Hub
+	agent    *agent.Client
+	keyboard bool // Ctrl-Alt-Del can be pressed
+	facts    facts
 
-	ladder  chan []climbed         // the ladder that is being climbed, or nil
-	command chan commandResult     // the command that runs in the guest, or nil
-	wg      sync.WaitGroup         // ladder and command
-	cancel  context.CancelFunc     // ends the command
-	exited  <-chan struct{}        // QEMU is gone
-	ready   <-chan time.Time       // the guest has been given enough time
-	events  <-chan agent.Event     // what the guest says of itself
-	heard   bool                   // the guest has said hello
-	rescues int                    // how often it was reset because it had not
-	looks   int                    // how often it was looked at since then
-	helpers <-chan *sidecar.Helper // those that ended
-	beats   chan struct{}          // QEMU answered
-	started chan error             // QEMU's answer to the order to let the guest run
-	closed  <-chan struct{}        // QEMU's monitor is
-	lost    <-chan time.Time       // and QEMU has not followed
-	stops   <-chan struct{}        // systemd asks for the end
+	ladder   chan []climbed         // the ladder that is being climbed, or nil
+	command  chan commandResult     // the command that runs in the guest, or nil
+	wg       sync.WaitGroup         // ladder and command
+	cancel   context.CancelFunc     // ends the command
+	exited   <-chan struct{}        // QEMU is gone
+	ready    <-chan time.Time       // the guest has been given enough time
+	rescueAt <-chan time.Time       // it is to be looked at, if it was not heard of
+	events   <-chan agent.Event     // what the guest says of itself
+	heard    bool                   // the guest has said hello
+	fresh    bool                   // it was reset, and has not halted since then
+	mark     atomic.Int64           // where on the console it began
+	waits    atomic.Bool            // QEMU stays when the guest has ended
+	overdue  <-chan time.Time       // QEMU was let go, and has not ended
+	rebirth  *rebirth               // the guest is being reset, or nil
+	reborn   chan error             // and was
+	rescues  int                    // how often it was reset because it had not
+	looks    int                    // how often it was looked at since then
+	helpers  <-chan *sidecar.Helper // those that ended
+	beats    chan struct{}          // QEMU answered
+	started  chan error             // QEMU's answer to the order to let the guest run
+	closed   <-chan struct{}        // QEMU's monitor is
+	lost     <-chan time.Time       // and QEMU has not followed
+	stops    <-chan struct{}        // systemd asks for the end
 }
 
 // watch starts QEMU and looks after it until it is gone.
@@ -97,7 +106,7 @@ func (s *supervisor) watch(ctx context.Context, p program, plan mounts.Plan, h *
 		return control.Exit{}, errors.Join(err, proc.Close())
 	}
 	defer unregister()
-	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, exited: proc.Done(), helpers: h.died, beats: make(chan struct{}), closed: proc.QMP().Done(), stops: stops}
+	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, keyboard: p.machine.HasKeyboard(), exited: proc.Done(), helpers: h.died, beats: make(chan struct{}), closed: proc.QMP().Done(), stops: stops}
 	s.update(func(st *control.Status) { st.QEMU = proc.PID() })
 
 	var readers sync.WaitGroup
@@ -119,7 +128,6 @@ func (s *supervisor) watch(ctx context.Context, p program, plan mounts.Plan, h *
 	// first: closing the process would cut off what is still on its way.
 	if w.hub != nil {
 		<-w.hub.Done()
-		w.facts.console = w.hub.Tail()
 		if err := w.hub.LogErr(); err != nil {
 			s.note("the console's log is incomplete: %v", err)
 		}
@@ -136,19 +144,13 @@ func (w *watcher) run(ctx context.Context) {
 	ctx, w.cancel = context.WithCancel(ctx)
 	defer w.wg.Wait()
 	defer w.cancel()
-	if limit := w.s.c.ReadyLimit(); limit > 0 {
-		t := time.NewTimer(limit)
-		defer t.Stop()
-		w.ready = t.C
-	}
+	w.startTimers()
 	w.s.enter(control.Booting, "QEMU %v runs as process %d", w.proc.QMP().Version(), w.proc.PID())
 	w.followMemory(ctx)
 	w.cont(ctx)
 	if w.s.o.Pulse != nil {
 		w.wg.Go(func() { w.pulse(ctx) })
 	}
-	rescue := w.rescueTimer()
-	defer rescue.Stop()
 	stop, hurry, kill := ctx.Done(), w.s.o.Hurry, w.s.kill
 	for {
 		select {
@@ -169,14 +171,22 @@ func (w *watcher) run(ctx context.Context) {
 		case <-kill:
 			kill = nil
 			w.killAsked()
-		case <-rescue.C:
-			if w.rescue(ctx) {
-				rescue.Reset(rescueEvery)
-			}
+		case <-w.halts():
+			w.halted(ctx)
+		case <-w.overdue:
+			w.overdue = nil
+			w.climb(w.force())
+		case r := <-w.s.resets:
+			w.resetAsked(ctx, r)
+		case err := <-w.reborn:
+			w.resetDone(ctx, err)
+		case <-w.rescueAt:
+			w.rescueAt = nil
+			w.rescue(ctx)
 		case <-w.ready:
 			w.ready = nil
 			w.facts.timeout = w.s.c.ReadyLimit()
-			w.s.enter(control.Stopping, "the guest was not ready within %v", w.facts.timeout)
+			w.s.enter(control.Stopping, "the guest was not ready within %v", roughly(w.facts.timeout))
 			w.climb(w.force())
 		case r := <-w.command:
 			w.command = nil
@@ -334,7 +344,7 @@ func (w *watcher) climb(rungs []rung) {
 	w.ladder = ladder
 	w.wg.Go(func() {
 		ladder <- climb(context.Background(), rungs, w.exited, w.s.kill, func(r rung) {
-			w.s.note("%s (within %v)", trying[r.name], r.grace)
+			w.s.note("%s (within %v)", trying[r.name], roughly(r.grace))
 		})
 	})
 }
@@ -356,7 +366,15 @@ func (w *watcher) stubborn(tried []climbed) {
 
 // judge says how the machine ended.
 func (w *watcher) judge(running []*sidecar.Helper, killed oomKills) control.Exit {
+	w.look()
+	w.facts.collect(w.proc, running, killed, countOOM())
+	return w.facts.judge()
+}
+
+// look takes down what there is to see of QEMU and the guest's console.
+func (w *watcher) look() {
 	f := &w.facts
+	f.console = w.console()
 	end := w.proc.Ending()
 	f.panicked = end.Panic != nil
 	if end.Shutdown != nil {
@@ -369,6 +387,4 @@ func (w *watcher) judge(running []*sidecar.Helper, killed oomKills) control.Exit
 			f.qemuHint = he.Hint
 		}
 	}
-	f.collect(w.proc, running, killed, countOOM())
-	return f.judge()
 }

@@ -47,7 +47,7 @@ run with a command ends with the command's status; with 128 and the signal if it
 was stopped before the command had ended. Otherwise run ends with the guest's own
 exit status, if it reported one (/run/mvm/poweroff STATUS), and else with
 
-  120  the guest could not be booted, or ended before it was ready
+  120  the guest could not be booted, ended before it was ready, or rebooted too often
   121  the guest's kernel panicked
   122  QEMU could not be started, or died, or the host killed it for its memory
   123  the guest was not ready in time
@@ -88,6 +88,10 @@ func ended(exit control.Exit) error {
 	switch exit.Reason {
 	case control.GuestFailed:
 		e.code = exitGuest
+	case control.GuestReboot:
+		if exit.Detail != "" { // once too often
+			e.code = exitGuest
+		}
 	case control.GuestPanic:
 		e.code = exitPanic
 	case control.QEMUError, control.HostMemory:

@@ -3,7 +3,8 @@ package control
 import "time"
 
 // A State is where in its life a machine is. It only ever moves forward, but
-// for a restart, which takes it back to Starting.
+// for a restart, which takes it back to Starting, and a guest that starts over in
+// its QEMU, which takes it back to Booting.
 type State string
 
 // The states, in order.
