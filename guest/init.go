@@ -80,6 +80,9 @@ func (g *Guest) become(orders handoff.Boot) error {
 		return &Failure{Op: op, Err: fmt.Errorf("tell the agent: %w", err)}
 	}
 	takeConsole()
+	// From now on Ctrl-Alt-Del is a SIGINT for init, as every init wants it. The
+	// kernel's own way is to reset at once, with all file systems mounted.
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
 	err := syscall.Exec(argv[0], argv, os.Environ())
 	f := &Failure{Op: op, Err: err}
 	switch st, serr := os.Stat(argv[0]); {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mvmrun/mvm/test"
 	"github.com/mvmrun/mvm/vm/control"
@@ -52,12 +53,14 @@ func TestRebootInPlace(t *testing.T) {
 				s := statusOf(t, h, "again")
 				return fmt.Sprintf("supervisor %d, QEMU %d, virtiofsd %d, tap %s", s.PID, s.QEMU, child(t, s.PID, "virtiofsd"), strings.Fields(link)[0])
 			}
+			// Busybox's init hears nothing before it blocks SIGTERM, to wait for it.
+			const listens = `until [ $((0x$(sed -n 's/^SigBlk:[^0-9a-f]*//p' /proc/1/status) >> 14 & 1)) = 1 ]; do sleep 0.1; done; `
 			const bootID = "cat /proc/sys/kernel/random/boot_id"
 			events.ready()
 			host, boot := around(), guest(bootID)
 			guest("echo 1 >/data/boots; echo 1 >/src/boots; sync")
 			for i, restart := range []func(){
-				func() { guest("reboot") },
+				func() { guest(listens + "reboot") },
 				func() {
 					if e := h.Mvm("reset", "again"); e.Code != 0 {
 						t.Errorf("mvm reset = %d; want 0\n%s", e.Code, e.Stderr)
@@ -156,7 +159,9 @@ func follow(t *testing.T, h *test.Host, name string) *follower {
 	if err != nil {
 		t.Fatal(err)
 	}
+	limit := time.AfterFunc(test.Limit, func() { _ = cmd.Process.Kill() })
 	t.Cleanup(func() {
+		limit.Stop()
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
@@ -175,5 +180,5 @@ func (f *follower) ready() {
 			return
 		}
 	}
-	f.t.Fatal("the machine has ended; want a guest that is ready")
+	f.t.Fatal("no guest became ready")
 }
