@@ -15,6 +15,9 @@ func (c *Config) userNIC(nic *qemu.NIC, in *Interface, host Host) error {
 	if err != nil {
 		return err
 	}
+	if len(forwards) > 0 {
+		nic.Why += ", forwardPorts"
+	}
 	backend, err := in.backend(forwards, host)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ type Helper struct {
 	relay *relay // ends with it; nil for most
 
 	mu      sync.Mutex
+	brisk   bool // it has nothing to do at its end, and may be killed at once
 	stopped bool // Stop came before the end
 	err     error
 }
@@ -169,8 +170,12 @@ func (h *Helper) Err() error {
 func (h *Helper) Stop(ctx context.Context) error {
 	h.mu.Lock()
 	h.stopped = true
+	ask := syscall.SIGTERM
+	if h.brisk {
+		ask = syscall.SIGKILL
+	}
 	h.mu.Unlock()
-	_ = h.cmd.Process.Signal(syscall.SIGTERM) // it fails if it has ended
+	_ = h.cmd.Process.Signal(ask) // it fails if it has ended
 	grace := time.NewTimer(stopGrace)
 	defer grace.Stop()
 	select {
@@ -186,6 +191,13 @@ func (h *Helper) Stop(ctx context.Context) error {
 	case <-time.After(killGrace):
 		return fmt.Errorf("%s (process %d) is still there %v after SIGKILL", h.name, h.PID(), killGrace)
 	}
+}
+
+// hurry makes Stop kill the helper, which has nothing to take back.
+func (h *Helper) hurry() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.brisk = true
 }
 
 // launchError says why a program could not be executed.

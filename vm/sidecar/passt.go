@@ -153,6 +153,9 @@ func (p *PasstProgram) Start(ctx context.Context, n Passt) (*Helper, *os.File, e
 		conn.Close()
 		return nil, nil, err
 	}
+	// It exits when its socket closes, as it does in its handler of SIGTERM: one
+	// during the other waits for itself.
+	h.hurry()
 	if err := await(ctx, h, conn, greeterPasst(n.MAC)); err != nil {
 		conn.Close()
 		return nil, nil, passtError(err)
