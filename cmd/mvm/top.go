@@ -145,6 +145,9 @@ func table(rows []row) string {
 			if r.usage.Balloon > 0 {
 				given = r.usage.Balloon >> 20
 			}
+			if p := r.status.PluggedMiB; p != nil {
+				given += int64(*p)
+			}
 			memory = fmt.Sprintf("%d of %d MiB", r.usage.QEMU.Resident>>20, given)
 		}
 		cpu := "-"
