@@ -51,7 +51,12 @@ mem = 256
 hotplugMem = 128
 balloon = true
 deflateOnOOM = false
-`, filepath.Join(kernel, "boot/vmlinuz-"+strings.TrimSpace(string(version))), system, store, closure)))
+writableStoreOverlay = "/nix/.rw-store"
+[[volumes]]
+image = "rw.img"
+size = 64
+mountPoint = "/nix/.rw-store"
+`+share("virtiofs", "src", closure, "/src"), filepath.Join(kernel, "boot/vmlinuz-"+strings.TrimSpace(string(version))), system, store, closure)))
 	v.WaitReady()
 	// The agent finds no programs where NixOS has them, so each has its path.
 	run := func(script string) string {
@@ -60,6 +65,9 @@ deflateOnOOM = false
 	}
 	if got, want := run("busybox uname -m; busybox nproc"), "aarch64\n2"; got != want {
 		t.Errorf("the guest has %q; want %q", got, want)
+	}
+	if got, want := run("busybox cat /src/store-paths"), "/nix/store/"+system; got != want {
+		t.Errorf("the share has the file %q; want %q", got, want)
 	}
 	total := "total() { busybox awk '/^MemTotal:/ { print $2 }' /proc/meminfo; }; "
 	until := func(as string) { run(fmt.Sprintf("%suntil [ $(total) %s ]; do busybox sleep 0.1; done", total, as)) }
