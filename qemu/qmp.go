@@ -156,6 +156,24 @@ func (e Event) Shutdown() (Shutdown, bool) {
 	return s, true
 }
 
+// A BlockError is the data of a BLOCK_IO_ERROR event.
+type BlockError struct {
+	Node      string `json:"node-name"` // the [Drive.ID]
+	Operation string `json:"operation"` // "read" or "write"
+	Action    string `json:"action"`    // "stop": the guest is paused; "report": it got an error
+	NoSpace   bool   `json:"nospace"`
+	Reason    string `json:"reason"` // as strerror(3) has it
+}
+
+// BlockError returns the event's data if the event is BLOCK_IO_ERROR.
+func (e Event) BlockError() (BlockError, bool) {
+	var b BlockError
+	if e.Name != "BLOCK_IO_ERROR" || json.Unmarshal(e.Data, &b) != nil {
+		return BlockError{}, false
+	}
+	return b, true
+}
+
 // Events is a queue of events. Close it when done.
 type Events struct{ sub *qmpconn.Subscription }
 

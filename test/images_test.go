@@ -1,6 +1,8 @@
 package test_test
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // loop makes a block device of a file with ext4 in it.
@@ -116,4 +119,96 @@ func opensDirectly(t *testing.T, pid int, file string) bool {
 	}
 	t.Fatalf("process %d has %s not open", pid, file)
 	return false
+}
+
+// TestHostDiskFull: a guest whose volume finds no more room on the host stands
+// still, says so, and goes on when there is room again.
+func TestHostDiskFull(t *testing.T) {
+	h := host(t)
+	dir := mountTmpfs(t, "size=8m")
+	v := h.Start(define(t, h, "full", volume(filepath.Join(dir, "v.img"), "/v", 64)))
+	v.WaitReady()
+	writing := v.Command("sh", "-c", "dd if=/dev/zero bs=64k count=256 | tr '\\0' x >/v/file && sync && sha256sum </v/file")
+	var out strings.Builder
+	writing.Stdout = &out
+	if err := writing.Start(); err != nil {
+		t.Fatal(err)
+	}
+	v.Await("the volume " + filepath.Join(dir, "v.img") +
+		": the host cannot write it: no space left on device; the guest is paused: free some space, then run mvm resume full")
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, "size=100m"); err != nil {
+		t.Fatal(err)
+	}
+	if e := h.Mvm("resume", "full"); e.Code != 0 {
+		t.Errorf("mvm resume = %d\n%s", e.Code, e.Stderr)
+	}
+	if err := writing.Wait(); err != nil {
+		t.Errorf("the command that wrote: %v", err)
+	}
+	want := fmt.Sprintf("%x  -\n", sha256.Sum256(bytes.Repeat([]byte("x"), 256*64<<10)))
+	if out.String() != want {
+		t.Errorf("what was written has the sum %q; want %q", out.String(), want)
+	}
+	checkEnd(t, v.Stop(), 0)
+	checkFileSystem(t, filepath.Join(dir, "v.img"), "ext4")
+}
+
+// TestFullDiskBeforeTheBoot: for a volume that is to be made, and for the store
+// disk, it is one error, and leaves nothing.
+func TestFullDiskBeforeTheBoot(t *testing.T) {
+	t.Run("volume", func(t *testing.T) {
+		h := host(t)
+		dir := mountTmpfs(t, "size=48k")
+		e := h.Start(define(t, h, "full", volume(filepath.Join(dir, "v.img"), "/v", 64))).Wait()
+		checkEnd(t, e, 101, `error: volumes\[0\]: make volume `+dir+`/v.img: no space left on device`, "hint: free some space, or make the volume smaller")
+		checkHolds(t, dir)
+	})
+	t.Run("store disk", func(t *testing.T) {
+		h := host(t)
+		if err := os.MkdirAll(h.Dirs().Cache, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("tmpfs", h.Dirs().Cache, "tmpfs", 0, "size=64k,mode=755"); err != nil {
+			t.Fatalf("%v (run as root)", err)
+		}
+		t.Cleanup(func() { unmount(t, h.Dirs().Cache) })
+		e := h.Start(define(t, h, "full", "")).Wait()
+		checkEnd(t, e, 101, "error: make store disk in "+h.Dirs().Cache+": the disk is full: the closure has .*, and .* are free",
+			`hint: free space there \(mvm store gc\), or use another cache directory`)
+		// What the closure is made of was asked before, and stays known.
+		checkHolds(t, h.Dirs().Cache, "closures")
+	})
+}
+
+// mountTmpfs mounts a file system in memory until the test ends.
+func mountTmpfs(t *testing.T, options string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		t.Fatalf("%v (run as root)", err)
+	}
+	t.Cleanup(func() { unmount(t, dir) })
+	return dir
+}
+
+func unmount(t *testing.T, dir string) {
+	t.Helper()
+	if err := unix.Unmount(dir, 0); err != nil {
+		t.Errorf("unmount %s: %v", dir, err)
+	}
+}
+
+func checkHolds(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range left {
+		names = append(names, e.Name())
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("%s holds (-want +got):\n%s", dir, diff)
+	}
 }

@@ -80,6 +80,8 @@ type watcher struct {
 	closed   <-chan struct{}        // QEMU's monitor is
 	lost     <-chan time.Time       // and QEMU has not followed
 	stops    <-chan struct{}        // systemd asks for the end
+	disks    chan qemu.BlockError   // those that fail
+	failing  map[qemu.BlockError]bool
 }
 
 // watch starts QEMU and looks after it until it is gone.
@@ -148,6 +150,8 @@ func (w *watcher) run(ctx context.Context) {
 	w.s.enter(control.Booting, "QEMU %v runs as process %d", w.proc.QMP().Version(), w.proc.PID())
 	w.followMemory(ctx)
 	w.cont(ctx)
+	w.disks = make(chan qemu.BlockError)
+	w.wg.Go(func() { w.listenForDisks(ctx) })
 	if w.s.o.Pulse != nil {
 		w.wg.Go(func() { w.pulse(ctx) })
 	}
@@ -197,6 +201,8 @@ func (w *watcher) run(ctx context.Context) {
 			w.stubborn(tried)
 		case d := <-w.helpers:
 			w.helperDied(d)
+		case e := <-w.disks:
+			w.diskFailed(e)
 		case <-w.beats:
 			w.s.o.Pulse()
 		case err := <-w.started:
