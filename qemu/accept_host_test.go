@@ -4,7 +4,6 @@ package qemu
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -56,12 +55,6 @@ func init() {
 			}
 		}
 		return files
-	}
-	elsewhere["a bridge"] = func(t *testing.T, m *Machine) map[string]*os.File {
-		if out, err := exec.Command("ip", "link", "add", m.NICs[0].Bridge.Bridge, "type", "bridge").CombinedOutput(); err != nil {
-			t.Fatalf("ip link: %v\n%s", err, out)
-		}
-		return nil
 	}
 	elsewhere["a block device"] = func(t *testing.T, m *Machine) map[string]*os.File {
 		control := open(t, "/dev/loop-control")

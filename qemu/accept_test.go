@@ -39,7 +39,7 @@ func TestRealQEMUAcceptsEveryCommandLine(t *testing.T) {
 // The guest of test's TestHostInAGuest has it, where the functions make it ready;
 // those that are nil are seen there with machines of mvm's own making.
 var elsewhere = map[string]func(*testing.T, *Machine) map[string]*os.File{
-	"/dev/vhost-vsock": nil, "/dev/vhost-net": nil, "a bridge": nil, "a block device": nil, "a device to give away": nil,
+	"/dev/vhost-vsock": nil, "/dev/vhost-net": nil, "a block device": nil, "a device to give away": nil,
 }
 
 // accepts starts a machine and ends it.

@@ -192,30 +192,17 @@ func (b *builder) defaultOptions() map[string]string {
 	}
 }
 
-// sandbox denies what QEMU does not need. A program that QEMU starts, and one
-// that gains privileges, need a denial lifted each.
+// sandbox denies what QEMU does not need: mvm starts what must be started, and
+// opens what takes privileges.
 func (b *builder) sandbox() {
-	o := newOption("on").set("obsolete", "deny")
-	if !b.helperGains() {
-		o.set("elevateprivileges", "deny")
-	}
-	if !b.spawns() {
-		o.set("spawn", "deny")
-	}
-	b.addOpt("always", "-sandbox", o.set("resourcecontrol", "deny"))
+	b.addOpt("always", "-sandbox", newOption("on").set("obsolete", "deny").set("elevateprivileges", "deny").
+		set("spawn", "deny").set("resourcecontrol", "deny"))
 }
 
 // ownSandbox reports whether the sandbox is for the machine to choose. One in
 // ExtraArgs takes its place, since QEMU heeds the first only.
 func (m *Machine) ownSandbox() bool {
 	return !m.NoSandbox && !slices.ContainsFunc(m.ExtraArgs, func(a string) bool { return a == "-sandbox" || a == "--sandbox" })
-}
-
-// spawns reports whether QEMU starts other programs.
-func (m *Machine) spawns() bool {
-	return m.helperGains() || slices.ContainsFunc(m.NICs, func(n NIC) bool {
-		return n.User != nil && len(n.User.GuestForwards) > 0
-	})
 }
 
 func (b *builder) processor() {

@@ -169,9 +169,6 @@ func (b *builder) nics() {
 		case n.Tap != nil:
 			b.addOpt(w, "-netdev", b.tap(id, n.Tap))
 			queues = n.Tap.queues()
-		case n.Bridge != nil:
-			b.addOpt(w, "-netdev", newOption("bridge").set("id", id).
-				set("br", n.Bridge.Bridge).maybe("helper", n.Bridge.Helper))
 		case n.Stream != nil:
 			b.addOpt(w, "-netdev", b.stream(id, n.Stream))
 		default:
@@ -206,9 +203,6 @@ func userNet(id string, u *UserNet) *option {
 			proto = "udp"
 		}
 		o.set("hostfwd", fmt.Sprintf("%s:%s:%d-%s:%d", proto, addr(f.HostAddr), f.HostPort, addr(f.GuestAddr), f.GuestPort))
-	}
-	for _, f := range u.GuestForwards {
-		o.set("guestfwd", fmt.Sprintf("tcp:%s:%d-cmd:%s", addr(f.GuestAddr), f.GuestPort, f.Command))
 	}
 	return o
 }

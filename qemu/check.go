@@ -179,7 +179,7 @@ func (c *checker) share(key string, s Share) {
 
 func (c *checker) nic(key string, n NIC) {
 	backends := 0
-	for _, has := range []bool{n.User != nil, n.Tap != nil, n.Bridge != nil, n.Stream != nil} {
+	for _, has := range []bool{n.User != nil, n.Tap != nil, n.Stream != nil} {
 		if has {
 			backends++
 		}
@@ -191,11 +191,6 @@ func (c *checker) nic(key string, n NIC) {
 		for _, f := range n.User.HostForwards {
 			if f.HostAddr.Is6() || f.GuestAddr.Is6() {
 				c.bad(key, "QEMU's user network forwards no IPv6 ports")
-			}
-		}
-		for _, f := range n.User.GuestForwards {
-			if !f.GuestAddr.Is4() {
-				c.bad(key, "a port of the host needs an IPv4 address in the guest's network")
 			}
 		}
 	}

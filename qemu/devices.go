@@ -100,7 +100,6 @@ type NIC struct {
 
 	User   *UserNet   // QEMU's own network stack
 	Tap    *TapNet    // a tap or macvtap of the host
-	Bridge *BridgeNet // a tap that QEMU's setuid helper puts on a bridge
 	Stream *StreamNet // a process that speaks Ethernet, such as passt
 
 	Why string
@@ -108,8 +107,7 @@ type NIC struct {
 
 // UserNet is a network inside QEMU that needs no privilege.
 type UserNet struct {
-	HostForwards  []HostForward
-	GuestForwards []GuestForward
+	HostForwards []HostForward
 	// Restrict keeps the guest from reaching anything but its forwards.
 	Restrict bool
 }
@@ -121,15 +119,6 @@ type HostForward struct {
 	HostPort  uint16
 	GuestAddr netip.Addr // zero means the guest's first address
 	GuestPort uint16
-}
-
-// A GuestForward is an address in the guest's network, TCP only, that leads to
-// a command on the host. QEMU starts it for each connection, so it costs the
-// sandbox's ban on starting programs.
-type GuestForward struct {
-	GuestAddr netip.Addr
-	GuestPort uint16
-	Command   string // words are separated by spaces; there is no quoting
 }
 
 // TapNet is a tap device. Files win over Ifname.
@@ -150,14 +139,6 @@ func (t *TapNet) queues() int {
 		return len(t.Files)
 	}
 	return or(t.Queues, 1)
-}
-
-// BridgeNet is a tap made by QEMU's setuid helper. It cannot be had under a
-// sandbox that denies starting programs and gaining privileges, so these two
-// denials are dropped.
-type BridgeNet struct {
-	Bridge string
-	Helper string // empty means the helper that QEMU was built with
 }
 
 // StreamNet is a stream socket that carries Ethernet frames. It needs QEMU 7.2.

@@ -68,19 +68,10 @@ func (m *Machine) Privileges(root bool) []Privilege {
 	return list
 }
 
-// helperGains reports whether QEMU starts a program that gains privileges by
-// its setuid bit or its capabilities, which nothing must then prevent.
-func (m *Machine) helperGains() bool {
-	return slices.ContainsFunc(m.NICs, func(n NIC) bool { return n.Bridge != nil })
-}
-
 // confinement returns what takes QEMU's privileges away on the thread that
 // starts it, or nil, and adds to attr the capabilities that a change of the user
 // would take.
 func (m *Machine) confinement(attr *syscall.SysProcAttr) (func() error, error) {
-	if m.helperGains() {
-		return nil, nil
-	}
 	own, err := capabilities()
 	if err != nil {
 		return nil, fmt.Errorf("read this thread's capabilities: %w", err)

@@ -31,11 +31,10 @@ root=/mnt/host
 mkdir -p $root
 mount -t tmpfs tmpfs $root
 cd $root
-mkdir -p usr etc/qemu proc sys dev run tmp test ".$1"
+mkdir -p usr etc proc sys dev run tmp test ".$1"
 for dir in bin sbin lib lib64; do ln -s usr/$dir $dir; done
 for dir in usr test; do mount --bind /host/$dir $dir; done
 cp /host/etc/ld.so.cache /host/etc/passwd /host/etc/group etc
-echo allow br0 >etc/qemu/bridge.conf
 mount --bind /host/checkout ".$1"
 for dir in proc sys dev; do mount --rbind /$dir $dir; done
 exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin HOME=/tmp /bin/sh -ec '

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm/control"
 	"github.com/mvmrun/mvm/vm/security"
 	"github.com/mvmrun/mvm/vm/sidecar"
@@ -73,7 +72,6 @@ type expectation struct {
 	groups   []int
 	caps     []string
 	bounding bool            // more may be left in the bounding set, which mvm could not change
-	gains    bool            // a program that QEMU starts may gain privileges
 	sandbox  string          // the value of -sandbox, "" for none
 	writes   map[string]bool // these paths, and what is below them
 	anyPath  bool            // arguments that mvm does not know may open anything
@@ -87,7 +85,6 @@ func (l *launched) expected() *expectation {
 	}
 	e := &expectation{
 		uid: int(cred.Uid), gid: int(cred.Gid), bounding: os.Geteuid() != 0,
-		gains: slices.ContainsFunc(l.machine.NICs, func(n qemu.NIC) bool { return n.Bridge != nil }),
 		// Devices are no files of the host's.
 		writes: map[string]bool{"/dev": true}, anyPath: len(l.machine.ExtraArgs) > 0,
 	}
@@ -155,13 +152,13 @@ func (e *expectation) weaker(p *security.Process) []string {
 			}
 		}
 	}
-	if !p.NoNewPrivs && !e.gains {
+	if !p.NoNewPrivs {
 		say("a program that it executes can gain privileges")
 	}
 	if extra := besides(p.Capabilities, e.caps); len(extra) > 0 {
 		say("it has %s besides", strings.Join(extra, ", "))
 	}
-	if extra := besides(p.Bounding, e.caps); len(extra) > 0 && !e.bounding && !e.gains {
+	if extra := besides(p.Bounding, e.caps); len(extra) > 0 && !e.bounding {
 		say("its bounding set has %d capabilities besides", len(extra))
 	}
 	if p.Core {

@@ -44,9 +44,6 @@ func TestEveryWeaknessIsSaid(t *testing.T) {
 			p.NoNewPrivs, p.Capabilities, p.Bounding = false, []string{"cap_chown", "cap_net_bind_service"}, []string{"cap_chown", "cap_kill"}
 		}, []string{
 			"a program that it executes can gain privileges", "it has cap_chown besides", "its bounding set has 2 capabilities besides"}},
-		{"a setuid helper", func(p *security.Process, e *expectation) {
-			p.NoNewPrivs, p.Bounding, e.gains = false, []string{"cap_chown"}, true
-		}, []string{}},
 		{"an mvm that could not change it", func(p *security.Process, e *expectation) {
 			p.Bounding, e.bounding = []string{"cap_chown"}, true
 		}, []string{}},
