@@ -91,6 +91,12 @@ func socketTrouble(p string) string {
 // without a word.
 const maxKernelLine = 2047
 
+// kernelBlanks end a word of the kernel's command line, or are dropped from it.
+const (
+	kernelBlanks  = " \t\""
+	notKernelWord = "a blank or a quotation mark cannot be part of a path on the kernel's command line"
+)
+
 // checkKernelLine reports a kernel command line that the guest would not see as
 // it is.
 func checkKernelLine(line string) error {

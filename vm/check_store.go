@@ -27,16 +27,42 @@ func (k *checker) checkBoot() {
 	case len(c.Init) > 0:
 		k.fails("init", guestPathTrouble(c.Init[0]))
 		k.text("init", c.Init...)
+		k.kernelWords()
 	}
 	for i, p := range c.KernelParams {
 		if strings.TrimSpace(p) == "" {
 			k.wrong(keyAt("kernelParams", i), "the parameter is empty")
 		} else if strings.ContainsFunc(p, unicode.IsControl) {
 			k.wrong(keyAt("kernelParams", i), "%s has a control character", quoteShort(p))
+		} else if strings.Count(p, `"`)%2 != 0 {
+			k.wrong(keyAt("kernelParams", i), "%s has a quotation mark without its like, and the kernel would take what follows for a part of it", quoteShort(p))
+		} else if slices.Contains(strings.Fields(p), "--") {
+			k.wrong(keyAt("kernelParams", i), "after -- the kernel takes all for arguments of init, and what follows is not").
+				Hint = "write arguments of init into init"
 		}
 	}
 	if n := len(strings.Join(c.KernelParams, " ")); n > maxKernelLine {
 		k.wrong("kernelParams", "they make a command line of %d bytes, and the kernel cuts it after %d", n, maxKernelLine)
+	}
+}
+
+// kernelWords checks that init can stand on the kernel's command line, which has
+// blanks between words and no way to write a quotation mark. Only a systemd initrd
+// takes the arguments from there.
+func (k *checker) kernelWords() {
+	c := k.c
+	if strings.ContainsAny(c.Init[0], kernelBlanks) {
+		k.wrong("init", "%s: %s", quoteShort(c.Init[0]), notKernelWord)
+	}
+	if c.InitrdPath == "" {
+		return
+	}
+	for _, arg := range c.Init[1:] {
+		if strings.ContainsRune(arg, '"') {
+			k.wrong("init", "%s has a quotation mark, which the kernel would not pass on", quoteShort(arg)).
+				Hint = "leave initrdPath out, or write a script that has the argument"
+			return
+		}
 	}
 }
 

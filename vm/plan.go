@@ -133,6 +133,9 @@ func Plan(c *Config, img Image, host Host) (qemu.Machine, mounts.Plan, error) {
 		}
 		m.NICs = append(m.NICs, nic)
 	}
+	if len(img.Init) > 0 && strings.ContainsAny(img.Init[0], kernelBlanks) {
+		return qemu.Machine{}, mounts.Plan{}, fmt.Errorf("init %s: %s", quoteShort(img.Init[0]), notKernelWord)
+	}
 	m.Append = strings.Join(kernelLine(c, &m, img), " ")
 	if err := checkKernelLine(m.Append); err != nil {
 		return qemu.Machine{}, mounts.Plan{}, err
