@@ -17,6 +17,7 @@ import (
 	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm"
 	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/sidecar"
 	"github.com/mvmrun/mvm/vm/state"
 	"github.com/mvmrun/mvm/vm/volume"
 )
@@ -136,7 +137,16 @@ func (e env) findings(ctx context.Context, base *vm.Config) []finding {
 	} {
 		found = append(found, tool(t.program, t.pkg, t.what))
 	}
-	return found
+	return append(found, passt(ctx, base))
+}
+
+// passt tries it, as a machine does that leaves the back-end of its network open.
+func passt(ctx context.Context, base *vm.Config) finding {
+	p, err := sidecar.FindPasst(base.Path(base.Passt.Package))
+	if err != nil {
+		return finding{What: "passt", State: "missing", Text: "it makes fast networks of type user, and forwards IPv6 ports", Hint: "install passt"}
+	}
+	return outcome("passt", p.Path, p.Works(ctx), "missing")
 }
 
 // abilities are what QEMU and the kernel can do for a guest. Only QEMU itself is
