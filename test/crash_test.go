@@ -1,6 +1,10 @@
 package test_test
 
 import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -8,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/state"
 )
 
 // TestKilledSupervisor: QEMU does not outlive mvm, whatever ends mvm; the next
@@ -82,6 +87,76 @@ func TestKilledQEMU(t *testing.T) {
 	e := v.Wait()
 	if e.Code != 122 || !strings.Contains(e.Stderr, "mvm: error: ") || !strings.Contains(e.Stderr, "killed") {
 		t.Errorf("mvm run = %d; want 122 and an error that QEMU was killed", e.Code)
+	}
+}
+
+// TestDeadSupervisorIsFoundOut: whichever command comes first after a crash says
+// what has become of the machine and cleans up, whoever has the process id by now.
+func TestDeadSupervisorIsFoundOut(t *testing.T) {
+	h := host(t)
+	self, err := state.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reused, rebooted := self, self
+	reused.StartTime--
+	rebooted.BootID = "00000000-0000-0000-0000-000000000000"
+	const crash = "its supervisor, process %d, was killed; its QEMU ended with it, and what it left is removed"
+	place := h.Dirs().Machine("dead")
+	for _, tt := range []struct {
+		left    state.Identity
+		command string
+		code    int
+		want    string
+	}{
+		{reused, "ps", 0, crash},
+		{rebooted, "ps", 0, "the host went down while it ran, and what it left is removed"},
+		{reused, "status dead", 103, crash},
+		{reused, "stop dead", 103, crash},
+		{reused, "kill dead", 103, crash},
+		{reused, "wait dead", 103, crash},
+		{reused, "events dead", 103, crash},
+		{reused, "console dead", 103, crash},
+		{reused, "pause dead", 103, crash},
+		{reused, "reset dead", 103, crash},
+		{reused, "balloon dead 64", 103, crash},
+		{reused, "exec dead -- true", 103, crash},
+		{reused, "shell dead", 103, crash},
+		{reused, "why dead", 1, crash},
+		{reused, "top", 0, crash},
+	} {
+		// What a supervisor leaves that is killed.
+		if err := place.Make(); err != nil {
+			t.Fatal(err)
+		}
+		lock, err := place.Lock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(place.WriteIdentity(tt.left), lock.Release()); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: place.Socket(), Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetUnlinkOnClose(false)
+		l.Close()
+
+		e := h.Mvm(strings.Fields(tt.command)...)
+		want := tt.want
+		if strings.Contains(want, "%d") {
+			want = fmt.Sprintf(want, self.PID)
+		}
+		if e.Code != tt.code || strings.Count(e.Stderr, "mvm: warning: dead: "+want+"\n") != 1 {
+			t.Errorf("mvm %s = %d; want %d and, once, %q:\n%s", tt.command, e.Code, tt.code, want, e.Stderr)
+		}
+		if strings.Contains(e.Stdout, "dead") {
+			t.Errorf("mvm %s takes it for one that runs:\n%s", tt.command, e.Stdout)
+		}
+		if _, err := os.Stat(place.Runtime); err == nil {
+			t.Errorf("mvm %s leaves %s", tt.command, place.Runtime)
+		}
 	}
 }
 

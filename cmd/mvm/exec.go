@@ -54,7 +54,7 @@ the command's status. When input and output are a terminal the command gets one 
 			if tty && !in {
 				return usageError{errors.New("--tty needs a terminal as standard input")}
 			}
-			return e.exec(cmd.Context(), control.NewClient(place.Name, place.Socket()), x, tty || e.onTerminal() && !noTTY)
+			return e.found(place, e.exec(cmd.Context(), control.NewClient(place.Name, place.Socket()), x, tty || e.onTerminal() && !noTTY))
 		},
 	}
 	cmd.Flags().SetInterspersed(false) // the command's flags are its own
@@ -98,7 +98,7 @@ terminal follows this one's size.`,
 				args = args[1:]
 			}
 			x := handoff.Exec{Argv: args, User: user, Login: true}
-			return e.exec(cmd.Context(), control.NewClient(place.Name, place.Socket()), x, e.onTerminal())
+			return e.found(place, e.exec(cmd.Context(), control.NewClient(place.Name, place.Socket()), x, e.onTerminal()))
 		},
 	}
 	cmd.Flags().SetInterspersed(false) // the shell's flags are its own

@@ -37,7 +37,7 @@ func (e env) machineCommand(use, short, long string, f func(cmd *cobra.Command, 
 			if errors.Is(err, control.ErrNotRunning) && e.comes(cmd.Context(), place, c) {
 				err = f(cmd, place, c)
 			}
-			return err
+			return e.found(place, err)
 		},
 	}
 }
@@ -115,7 +115,7 @@ func newMonitors(e env) []*cobra.Command {
 				if err != nil {
 					return usageError{fmt.Errorf("%q is no number of MiB", args[1])}
 				}
-				return control.NewClient(place.Name, place.Socket()).Monitor(cmd.Context(), control.Order{Do: do, MiB: mib})
+				return e.found(place, control.NewClient(place.Name, place.Socket()).Monitor(cmd.Context(), control.Order{Do: do, MiB: mib}))
 			},
 		}
 	}

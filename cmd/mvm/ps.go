@@ -115,6 +115,17 @@ func (e env) ask(ctx context.Context, place state.Machine) *control.Status {
 	return nil
 }
 
+// found is the error of a command that has found a machine not running. If that
+// is news, because its supervisor was killed, it says so and cleans up.
+func (e env) found(place state.Machine, err error) error {
+	if errors.Is(err, control.ErrNotRunning) {
+		if running, lockErr := place.Running(); lockErr == nil && !running {
+			e.tidy(place)
+		}
+	}
+	return err
+}
+
 // tidy removes what a supervisor that was killed left in the run-time
 // directory, under the lock, so that a machine that is just starting is safe.
 func (e env) tidy(place state.Machine) {
@@ -139,7 +150,11 @@ func (e env) tidy(place state.Machine) {
 	if len(devices) > 0 {
 		left += " (" + strings.Join(devices, ", ") + ")"
 	}
-	warn(e.stderr, "%s: its supervisor, process %d, was killed; its QEMU ended with it, and %s is removed", place.Name, id.PID, left)
+	how := fmt.Sprintf("its supervisor, process %d, was killed; its QEMU ended with it", id.PID)
+	if !id.OfThisBoot() {
+		how = "the host went down while it ran"
+	}
+	warn(e.stderr, "%s: %s, and %s is removed", place.Name, how, left)
 }
 
 func orDash(s string) string {

@@ -51,6 +51,13 @@ func startTime(stat []byte) (uint64, error) {
 	return strconv.ParseUint(fields[19], 10, 64)
 }
 
+// OfThisBoot reports whether the process is of the host's current boot. One that is
+// not went with the host. A host that does not tell its boots apart has one.
+func (id Identity) OfThisBoot() bool {
+	self, err := Self()
+	return err != nil || id.BootID == self.BootID
+}
+
 // Alive reports whether the process still runs. A process that cannot be
 // looked at counts as alive: only the kernel's word ends it.
 func (id Identity) Alive() bool {

@@ -78,6 +78,9 @@ func TestIdentityIsNotFooledByAReusedPID(t *testing.T) {
 			t.Errorf("%s: Alive() = %v; want %v", tt.name, got, tt.want)
 		}
 	}
+	if !self.OfThisBoot() || !reused.OfThisBoot() || rebooted.OfThisBoot() {
+		t.Error("OfThisBoot() does not tell a process of this boot from one of another")
+	}
 	cmd := exec.Command("sleep", "60")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
