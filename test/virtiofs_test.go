@@ -13,7 +13,7 @@ import (
 	"github.com/mvmrun/mvm/test"
 )
 
-// TestOverlayOnAShare: the writable store is a directory of the host's, by
+// TestOverlayOnAShare: the writable store is below a directory of the host's, by
 // virtiofs, and keeps over boots what was written and what was removed.
 func TestOverlayOnAShare(t *testing.T) {
 	h := host(t)
@@ -21,7 +21,7 @@ func TestOverlayOnAShare(t *testing.T) {
 	if err := os.Mkdir(upper, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	definition := define(t, h, "upper", "writableStoreOverlay = \"/nix/.rw-store\"\n"+
+	definition := define(t, h, "upper", "writableStoreOverlay = \"/nix/.rw-store/deep\"\n"+
 		share("virtiofs", "rw-store", upper, "/nix/.rw-store")+"posixAcl = false\n")
 	const look = `; cat new moved/bin/*; ls | grep -c linux-.*-amd64$; ls -A *-myvm-console/bin; cat /proc/self/mountinfo`
 	first := h.Start(definition, "--", "sh", "-c", `cd /nix/store; echo new >new; mv *-myvm-hello moved; rm -r *-linux-*-amd64
@@ -40,7 +40,7 @@ func TestOverlayOnAShare(t *testing.T) {
 		want := []string{
 			"/dev/vda on /nix/.ro-store type erofs (ro)",
 			"rw-store on /nix/.rw-store type virtiofs (rw)",
-			"overlay on /nix/store type overlay (rw,lowerdir=/nix/.ro-store,upperdir=/nix/.rw-store/store,workdir=/nix/.rw-store/work,userxattr)",
+			"overlay on /nix/store type overlay (rw,lowerdir=/nix/.ro-store,upperdir=/nix/.rw-store/deep/store,workdir=/nix/.rw-store/deep/work,userxattr)",
 		}
 		if diff := cmp.Diff(want, reported(t, mountinfo, "/nix")); diff != "" {
 			t.Errorf("boot %d: the guest has other mounts (-want +got):\n%s", i+1, diff)

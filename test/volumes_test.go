@@ -69,9 +69,17 @@ func TestVolumeOfEachFileSystem(t *testing.T) {
 	}
 	const sizes = `for f in ext2 ext3 ext4 xfs btrfs vfat; do echo "$f $(($(stat -f -c '%b * %S' /$f) >> 20))"; done; `
 
-	out, _ := run(each(t, h, 0, false), "rw", sizes+`for f in ext2 ext3 ext4 xfs btrfs vfat; do echo "$f has this" >/$f/file; done`)
+	script := sizes
+	for _, f := range fileSystems {
+		script += fmt.Sprintf(`[ "$(%s findfs LABEL=%q)" = "$(awk '$2 == "/%s" { print $1 }' /proc/self/mounts)" ] || echo "%[3]s has another label" >&2
+			echo "%[3]s has this" >/%[3]s/file; `, busybox(t), f.label[:min(len(f.label), 64)], f.name) // all that busybox reads
+	}
+	out, said := run(each(t, h, 0, false), "rw", script)
+	if strings.Contains(said, "another label") {
+		t.Error(said)
+	}
 	before := numbers(t, out)
-	out, said := run(each(t, h, extra, false), "rw", sizes)
+	out, said = run(each(t, h, extra, false), "rw", sizes)
 	after := numbers(t, out)
 	for _, f := range fileSystems {
 		want := fmt.Sprintf("guest: the file system on /%s has grown from %d to %d MiB", f.name, before[f.name], after[f.name])

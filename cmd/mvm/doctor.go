@@ -132,6 +132,7 @@ func (e env) findings(ctx context.Context, base *vm.Config) []finding {
 		{"mkfs.btrfs", "btrfs-progs", "makes btrfs volumes and store disks"},
 		{"mkfs.xfs", "xfsprogs", "makes xfs volumes"},
 		{"mkfs.vfat", "dosfstools", "makes vfat volumes"},
+		{"qemu-img", "qemu-utils", "makes volumes that are qcow2, vhd or vhdx"},
 		{"mkfs.erofs", "erofs-utils", "makes compressed erofs store disks"},
 		{"mksquashfs", "squashfs-tools", "makes squashfs store disks"},
 	} {

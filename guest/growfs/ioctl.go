@@ -59,7 +59,7 @@ func resizeExt(dir int, room int64) error {
 	switch err := ioctl(dir, ext4ResizeFS, &blocks); {
 	case errors.Is(err, unix.ENOTTY):
 		return errors.New("the guest's kernel has a driver for it that cannot grow it")
-	case errors.Is(err, unix.EPERM):
+	case errors.Is(err, unix.EPERM): // process 1 lacks no capability
 		return errors.New("it has errors: check it with fsck")
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("it was made without the features that growing takes: %w", err)

@@ -42,7 +42,11 @@ func (f Format) inspect(ctx context.Context, s Spec, image *os.File) (int64, err
 		return 0, fmt.Errorf("%s: %w", s.op(), cause(err))
 	}
 	if size == 0 {
-		return 0, &HostError{Op: s.op(), Err: errors.New("the image is empty"), Hint: "remove it, and it is made anew"}
+		hint := "remove it, and it is made anew"
+		if !s.Create {
+			hint = "make the image, or remove it and let mvm make it with autoCreate = true"
+		}
+		return 0, &HostError{Op: s.op(), Err: errors.New("the image is empty"), Hint: hint}
 	}
 	switch f {
 	case QCOW2:
