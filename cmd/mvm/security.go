@@ -60,6 +60,9 @@ func writeSecurity(out io.Writer, s *control.Security) error {
 		}
 		line("seccomp", "%s; %s; %s", seccomp(&p), gains, core)
 		line("capabilities", "%s; bounded to %s", capabilities(p.Capabilities), capabilities(p.Bounding))
+		if p.Hidden {
+			line("writes", "(only root may see what it has open)")
+		}
 		list("writes", p.Writable)
 		list("listens", p.Listening)
 		list("weaker", p.Weaker)

@@ -24,7 +24,6 @@ func (p *Process) files(dir string) (sockets map[string]bool, err error) {
 		return nil, err
 	}
 	sockets = make(map[string]bool)
-	p.Writable = []string{}
 	for _, fd := range fds {
 		to, err := os.Readlink(dir + "/fd/" + fd.Name())
 		if err != nil {

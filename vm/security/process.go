@@ -45,6 +45,11 @@ type Process struct {
 	Writable  []string `json:"writable"`
 	Listening []string `json:"listening"`
 
+	// Hidden says that nobody but root may see what it has open: it has
+	// changed its user, or its namespace. Writable and Listening are then
+	// empty.
+	Hidden bool `json:"hidden,omitempty"`
+
 	// Args is its command line.
 	Args []string `json:"-"`
 }
@@ -74,8 +79,13 @@ func Read(pid int) (*Process, error) {
 		return nil, err
 	}
 	p.Args = strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
+	p.Writable, p.Listening = []string{}, []string{}
 	sockets, err := p.files(dir)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		p.Hidden = true
+		return p, nil
+	case err != nil:
 		return nil, err
 	}
 	p.Listening, err = listening(dir, sockets)

@@ -94,6 +94,17 @@ func TestTreeHasTheChildren(t *testing.T) {
 	}
 }
 
+// TestWhatIsOpenCanBeHidden: process 1 is root's, and its files are.
+func TestWhatIsOpenCanBeHidden(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("nothing is hidden from root: run as somebody else")
+	}
+	p, err := Read(1)
+	if err != nil || !p.Hidden || p.Writable == nil || p.Listening == nil {
+		t.Errorf("Read(1) = %+v, %v; want hidden files and no error", p, err)
+	}
+}
+
 func TestThereMustBeAProcess(t *testing.T) {
 	cmd := exec.Command("/bin/true")
 	if err := cmd.Run(); err != nil {
