@@ -17,6 +17,18 @@ func (h *Host) checkLeftovers() {
 	for _, p := range h.processes() {
 		h.t.Errorf("left behind: process %s", p)
 	}
+	// Mounts, and sockets that somebody has bound.
+	for _, table := range []string{"/proc/self/mountinfo", "/proc/net/unix"} {
+		b, err := os.ReadFile(table)
+		if err != nil {
+			h.t.Error(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if strings.Contains(line, filepath.Dir(h.dirs.State)+"/") {
+				h.t.Errorf("left behind: in %s: %s", table, line)
+			}
+		}
+	}
 	h.checkEmpty(h.dirs.Runtime)
 	h.checkEmpty(h.tmp)
 	// Names that begin with a dot are files in the making.

@@ -101,6 +101,9 @@ func TestRebootInPlace(t *testing.T) {
 			if e := h.Mvm("stop", "again"); e.Code != 0 || !strings.HasSuffix(e.Stderr, "again: stopped\n") {
 				t.Errorf("mvm stop = %d; want 0 and a guest that powered off\n%s", e.Code, e.Stderr)
 			}
+			if links := ns.links(); strings.Contains(links, "vm-again") {
+				t.Errorf("left behind: the tap\n%s", links)
+			}
 		})
 	}
 }

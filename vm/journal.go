@@ -32,7 +32,9 @@ func (j *journal) add(e control.Event) {
 	if j.over {
 		return
 	}
-	// A clock that was set back must not reorder what happened.
+	// A clock that was set back must not reorder what happened. It is the time
+	// of day that others get to see, so that is what is compared.
+	e.Time = e.Time.Round(0)
 	if n := len(j.events); n > 0 && e.Time.Before(j.events[n-1].Time) {
 		e.Time = j.events[n-1].Time.Add(time.Nanosecond)
 	}
