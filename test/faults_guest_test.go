@@ -73,22 +73,22 @@ func TestStoppedVirtiofsd(t *testing.T) {
 // back before the next.
 func TestLivesOfARealGuest(t *testing.T) {
 	h := host(t)
-	v := h.Start(define(t, h, "cat", "restart = \"always\"\nrestartLimit = 0\n"+share("virtiofs", "src", h.Dir, "/src")))
+	v := h.Start(define(t, h, "lived", "restart = \"always\"\nrestartLimit = 0\n"+share("virtiofs", "src", h.Dir, "/src")))
 	v.WaitReady()
-	events := follow(t, h, "cat")
+	events := follow(t, h, "lived")
 	events.ready()
 	type taken struct{ fds, goroutines float64 }
 	measure := func() taken {
-		return taken{metric(t, h, "cat", "mvm_supervisor_open_fds"), metric(t, h, "cat", "mvm_supervisor_goroutines")}
+		return taken{metric(t, h, "lived", "mvm_supervisor_open_fds"), metric(t, h, "lived", "mvm_supervisor_goroutines")}
 	}
 	first := measure()
 	for i := range *rounds {
-		if e := h.Mvm("reset", "cat"); e.Code != 0 {
+		if e := h.Mvm("reset", "lived"); e.Code != 0 {
 			t.Fatalf("mvm reset = %d; want 0\n%s", e.Code, e.Stderr)
 		}
 		events.ready()
 		reset := measure()
-		if err := syscall.Kill(statusOf(t, h, "cat").QEMU, syscall.SIGKILL); err != nil {
+		if err := syscall.Kill(statusOf(t, h, "lived").QEMU, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		events.ready()
@@ -100,7 +100,7 @@ func TestLivesOfARealGuest(t *testing.T) {
 			}
 		}
 	}
-	if s := statusOf(t, h, "cat"); s.Restarts != *rounds {
+	if s := statusOf(t, h, "lived"); s.Restarts != *rounds {
 		t.Errorf("%d restarts; want %d", s.Restarts, *rounds)
 	}
 	if e := v.Stop(); e.Code != 0 {
