@@ -138,7 +138,7 @@ func printFlags(w io.Writer, flags []qemu.Flag, why bool) error {
 		case why:
 			// Comments cannot follow a continued line, so this form is for
 			// reading only.
-			fmt.Fprintf(&b, "%-60s # %s\n", line, f.Why)
+			fmt.Fprintf(&b, "%-60s # %s\n", line, printable(f.Why))
 		case i < len(flags)-1:
 			b.WriteString(line + " \\\n")
 		default:
