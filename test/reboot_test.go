@@ -135,6 +135,50 @@ func TestRebootEnds(t *testing.T) {
 	}
 }
 
+// TestRebootWithoutReset: a QEMU that cannot do what a reset in place takes is
+// started anew for each reboot.
+func TestRebootWithoutReset(t *testing.T) {
+	const anew = ": QEMU could not be reset, and is started anew: "
+	for i, tt := range []struct {
+		name, script string
+		starts       int
+		refusals     int
+	}{
+		{"it can", "", 1, 0},
+		{"it is too old", "on set-action error CommandNotFound no such command", 4, 0},
+		{"it does not change the agent's channel", "on chardev-change error GenericError no", 4, 3},
+		{"it does not reset", "on system_reset error GenericError no", 4, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newFakeHost(t)
+			name := fmt.Sprintf("reboots%d", i)
+			v := h.start(t, name, h.ready+"; on balloon answer; on balloon reboot; "+tt.script,
+				"balloon = true\nrestart = \"on-reboot\"\nrestartLimit = 3\nrestartWindow = \"1h\"\n")
+			v.WaitReady()
+			events := follow(t, h.Host, name)
+			events.ready()
+			for range 3 { // each is counted once against the limit
+				if e := h.Mvm("balloon", name, "64"); e.Code != 0 {
+					t.Fatalf("mvm balloon = %d; want 0\n%s", e.Code, e.Stderr)
+				}
+				events.ready()
+			}
+			if s := statusOf(t, h.Host, name); s.Restarts != 3 {
+				t.Errorf("%d restarts; want 3", s.Restarts)
+			}
+			e := v.Stop()
+			checkEnd(t, e, 0)
+			if n := strings.Count(e.Stderr, " runs as process "); n != tt.starts {
+				t.Errorf("QEMU was started %d times; want %d\n%s", n, tt.starts, e.Stderr)
+			}
+			if n := strings.Count(e.Stderr, anew); n != tt.refusals {
+				t.Errorf("%d times %q; want %d\n%s", n, anew, tt.refusals, e.Stderr)
+			}
+			h.nothingLeft(t, name)
+		})
+	}
+}
+
 // statusOf is the machine as it says itself.
 func statusOf(t *testing.T, h *test.Host, name string) control.Status {
 	t.Helper()

@@ -43,7 +43,7 @@ func (w *watcher) waitForWord(ctx context.Context) error {
 
 // halted decides what becomes of a guest that has come to its end.
 func (w *watcher) halted(ctx context.Context) {
-	if !w.waits.Load() {
+	if !w.waits.Load() || w.released {
 		return // QEMU ends by itself
 	}
 	if w.hub != nil {
@@ -67,7 +67,7 @@ func (w *watcher) halted(ctx context.Context) {
 
 // release lets a QEMU end whose guest has ended.
 func (w *watcher) release(ctx context.Context) {
-	w.overdue = time.After(quitGrace)
+	w.released, w.overdue = true, time.After(quitGrace)
 	w.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitGrace)
 		defer cancel()

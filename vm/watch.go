@@ -69,7 +69,8 @@ type watcher struct {
 	fresh    bool                   // it was reset, and has not halted since then
 	mark     atomic.Int64           // where on the console it began
 	waits    atomic.Bool            // QEMU stays when the guest has ended
-	overdue  <-chan time.Time       // QEMU was let go, and has not ended
+	released bool                   // it was let go
+	overdue  <-chan time.Time       // and has not ended
 	rebirth  *rebirth               // the guest is being reset, or nil
 	reborn   chan error             // and was
 	rescues  int                    // how often it was reset because it had not

@@ -30,6 +30,7 @@
 //	close                close QMP, but live on
 //	exit CODE            exit
 //	kill                 die by SIGKILL
+//	reboot               let the guest reboot
 //	sleep DURATION       wait
 //
 // It exits with status 99, and says why, when script or arguments make no

@@ -10,11 +10,15 @@ import (
 
 // startGuest is what happens once the CPUs run.
 func (m *machine) startGuest() {
+	if m.started {
+		return
+	}
+	m.started = true
 	if m.tty != nil {
 		go m.talk()
 	}
 	if m.port != nil && m.agent != "" {
-		go m.serveAgent()
+		go m.serveAgent(m.port)
 	}
 }
 
@@ -29,46 +33,46 @@ func (m *machine) talk() {
 	}
 }
 
-func (m *machine) serveAgent() {
+func (m *machine) serveAgent(port *os.File) {
 	switch m.agent {
 	case "garbage":
-		m.port.WriteString("\xff\xff\xff\xffgarbage")
+		port.WriteString("\xff\xff\xff\xffgarbage")
 	case "flood":
-		for m.frame(handoff.KindPong, nil) == nil {
+		for frame(port, handoff.KindPong, nil) == nil {
 		}
 	case "ready":
-		m.beReady()
+		m.beReady(port)
 	}
 }
 
 // beReady is a guest that boots at once and powers off when told.
-func (m *machine) beReady() {
+func (m *machine) beReady(port *os.File) {
 	info, err := os.ReadFile(m.mountInfo)
 	if err != nil && m.mountInfo != "" {
 		fmt.Fprintln(os.Stderr, "fakeqemu:", err)
 		os.Exit(99)
 	}
-	_ = m.frame(handoff.KindHello, handoff.Hello{Version: handoff.Version, Kernel: "fake"})
-	_ = m.frame(handoff.KindReady, handoff.Ready{MountInfo: string(info)})
+	_ = frame(port, handoff.KindHello, handoff.Hello{Version: handoff.Version, Kernel: "fake"})
+	_ = frame(port, handoff.KindReady, handoff.Ready{MountInfo: string(info)})
 	for {
-		f, err := handoff.ReadFrame(m.port)
+		f, err := handoff.ReadFrame(port)
 		if err != nil {
 			return
 		}
 		switch f.Kind {
 		case handoff.KindPing:
 			f.Kind = handoff.KindPong
-			_, _ = m.port.Write(handoff.AppendFrame(nil, f))
+			_, _ = port.Write(handoff.AppendFrame(nil, f))
 		case handoff.KindPoweroff:
-			m.powerOff()
+			m.end("guest-shutdown")
 		}
 	}
 }
 
-func (m *machine) frame(k handoff.Kind, v any) error {
+func frame(port *os.File, k handoff.Kind, v any) error {
 	f, err := handoff.JSON(k, 0, v)
 	if err == nil {
-		_, err = m.port.Write(handoff.AppendFrame(nil, f))
+		_, err = port.Write(handoff.AppendFrame(nil, f))
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -34,8 +35,11 @@ type machine struct {
 	qmp, tty, port *os.File // tty and port may be nil
 
 	mu      sync.Mutex // held while a message is written
-	once    sync.Once  // the guest is started once
 	running bool
+	started bool        // the guest was, since the last reset
+	reset   bool        // the machine was
+	waits   atomic.Bool // for a word when the guest has ended
+	files   *passing    // that come with commands
 }
 
 func run(s *script, args []string) error {

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -29,19 +31,14 @@ func (m *machine) event(name, data string) {
 // serve speaks QMP until the process exits. QEMU lives on without a monitor.
 func (m *machine) serve() error {
 	m.greet()
-	r := bufio.NewReader(m.qmp)
+	m.files = &passing{conn: m.qmp}
+	r := bufio.NewReader(m.files)
 	for {
 		line, err := r.ReadBytes('\n')
 		if err != nil {
 			select {}
 		}
-		var c struct {
-			Execute   string          `json:"execute"`
-			ID        json.RawMessage `json:"id"`
-			Arguments struct {
-				Implements string `json:"implements"`
-			} `json:"arguments"`
-		}
+		var c command
 		if err := json.Unmarshal(line, &c); err != nil {
 			return fmt.Errorf("command %q: %w", line, err)
 		}
@@ -51,8 +48,18 @@ func (m *machine) serve() error {
 			}
 			continue
 		}
-		m.usual(c.Execute, c.Arguments.Implements, c.ID)
+		m.usual(c)
 	}
+}
+
+// A command is one with the arguments that matter here.
+type command struct {
+	Execute   string          `json:"execute"`
+	ID        json.RawMessage `json:"id"`
+	Arguments struct {
+		Implements string `json:"implements"`
+		Shutdown   string `json:"shutdown"`
+	} `json:"arguments"`
 }
 
 func (m *machine) greet() {
@@ -97,6 +104,8 @@ func (m *machine) do(a action, id json.RawMessage) {
 		os.Exit(code)
 	case "kill":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "reboot":
+		m.end("guest-reset")
 	case "sleep":
 		d, _ := time.ParseDuration(first)
 		time.Sleep(d)
@@ -108,12 +117,13 @@ func (m *machine) answer(id json.RawMessage, result string) {
 }
 
 // usual is what QEMU does with a command. Kind is its argument, of one.
-func (m *machine) usual(command, kind string, id json.RawMessage) {
-	switch command {
+func (m *machine) usual(c command) {
+	id := c.ID
+	switch c.Execute {
 	case "query-machines":
 		m.answer(id, objects("microvm", "q35", "virt"))
 	case "qom-list-types":
-		m.answer(id, types(kind))
+		m.answer(id, types(c.Arguments.Implements))
 	case "qmp_capabilities":
 		m.answer(id, "{}")
 		go m.sendEvents()
@@ -127,7 +137,23 @@ func (m *machine) usual(command, kind string, id json.RawMessage) {
 		m.running = true
 		m.event("RESUME", "")
 		m.answer(id, "{}")
-		m.once.Do(m.startGuest)
+		if m.port == nil || !m.reset { // else once it has its new port
+			m.startGuest()
+		}
+	case "set-action":
+		if c.Arguments.Shutdown == "pause" {
+			m.waits.Store(true)
+		}
+		m.answer(id, "{}")
+	case "system_reset":
+		m.answer(id, "{}")
+		m.started, m.reset = false, true
+		m.event("RESET", `{"guest":false,"reason":"host-qmp-system-reset"}`)
+	case "chardev-change":
+		m.port.Close()
+		m.port = os.NewFile(uintptr(m.files.take()), "agent")
+		m.answer(id, "{}")
+		m.startGuest()
 	case "stop":
 		m.running = false
 		m.event("STOP", "")
@@ -135,7 +161,7 @@ func (m *machine) usual(command, kind string, id json.RawMessage) {
 	case "system_powerdown":
 		m.answer(id, "{}")
 		m.event("POWERDOWN", "")
-		m.powerOff()
+		m.end("guest-shutdown")
 	case "quit":
 		m.answer(id, "{}")
 		m.event("SHUTDOWN", `{"guest":false,"reason":"host-qmp-quit"}`)
@@ -145,10 +171,13 @@ func (m *machine) usual(command, kind string, id json.RawMessage) {
 	}
 }
 
-// powerOff ends as when the guest powers itself off.
-func (m *machine) powerOff() {
-	m.event("SHUTDOWN", `{"guest":true,"reason":"guest-shutdown"}`)
-	os.Exit(0)
+// end is what the guest's own end is: QEMU's, unless it was told to wait.
+func (m *machine) end(reason string) {
+	m.event("SHUTDOWN", fmt.Sprintf(`{"guest":true,"reason":%q}`, reason))
+	if !m.waits.Load() {
+		os.Exit(0)
+	}
+	m.event("STOP", "")
 }
 
 func (m *machine) sendEvents() {
@@ -162,4 +191,39 @@ func or(s, d string) string {
 		return d
 	}
 	return s
+}
+
+// passing reads what comes, and keeps the files that come with it.
+type passing struct {
+	conn *os.File
+	fds  []int
+}
+
+func (p *passing) Read(b []byte) (int, error) {
+	oob := make([]byte, syscall.CmsgSpace(4))
+	n, oobn, _, _, err := syscall.Recvmsg(int(p.conn.Fd()), b, oob, 0)
+	switch {
+	case err == syscall.EINTR:
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	messages, err := syscall.ParseSocketControlMessage(oob[:oobn])
+	for i := range messages {
+		fds, ferr := syscall.ParseUnixRights(&messages[i])
+		p.fds, err = append(p.fds, fds...), errors.Join(err, ferr)
+	}
+	return n, err
+}
+
+// take returns the last file, or -1.
+func (p *passing) take() int {
+	if len(p.fds) == 0 {
+		return -1
+	}
+	fd := p.fds[len(p.fds)-1]
+	p.fds = p.fds[:len(p.fds)-1]
+	return fd
 }

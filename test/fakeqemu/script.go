@@ -80,7 +80,7 @@ func (s *script) addAction(command, what string) (err error) {
 	a := action{}
 	a.verb, a.args, _ = strings.Cut(what, " ")
 	switch a.verb {
-	case "answer", "silence", "error", "event", "garbage", "cut", "close", "kill":
+	case "answer", "silence", "error", "event", "garbage", "cut", "close", "kill", "reboot":
 	case "exit":
 		_, err = strconv.Atoi(a.args)
 	case "sleep":
