@@ -49,6 +49,7 @@ proto = "virtiofs"
 [[interfaces]]
 type = "user"
 id = "net"
+user.backend = "slirp" # passt would have the port
 [[forwardPorts]]
 host = { address = "127.0.0.2", port = 81 }
 guest.port = 80
