@@ -107,7 +107,7 @@ func runTool(ctx context.Context, op, program, path string, args []string, files
 	cmd.Dir = "/"
 	cmd.ExtraFiles = files
 	// Its words are looked at, below.
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = append(cmd.Environ(), "LC_ALL=C")
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
