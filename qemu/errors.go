@@ -96,6 +96,8 @@ var failures = []failure{
 	{"is not a valid device model name", "make a device", "install the complete QEMU package: this one lacks a device"},
 	{"aio=io_uring", "open a disk image", "this QEMU or kernel lacks io_uring: use aio=threads"},
 	{"seccomp", "start QEMU's sandbox", "install a QEMU that was built with seccomp"},
+	{"gtk initialization failed", "open a window for the guest", `run the machine from a desktop's terminal, or set graphics.backend = "headless"`},
+	{"no drm render node", "find a GPU to draw with", "load the driver of the GPU, or vgem to draw without one"},
 	{"/dev/vhost-vsock", "open /dev/vhost-vsock", "load the vhost_vsock module"},
 	{"/dev/net/tun", "open /dev/net/tun", "load the tun module, or check who may open it"},
 }

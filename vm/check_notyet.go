@@ -9,7 +9,7 @@ var notYet = []struct {
 	key  string
 	used func(c *Config, i int) bool
 }{
-	{"graphics.enable", func(c *Config, _ int) bool { return c.Graphics.Enable }},
+	{"graphics.vulkan", func(c *Config, _ int) bool { return c.Graphics.Vulkan != "" }},
 }
 
 // notCarriedOut returns a mistake for each key of notYet that is used.

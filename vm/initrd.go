@@ -78,13 +78,14 @@ func modules(img Image, m *qemu.Machine, plan mounts.Plan) ([]kmod.Module, error
 // kmodMachine is the machine in the words of package kmod.
 func kmodMachine(m *qemu.Machine) kmod.Machine {
 	return kmod.Machine{
-		PCI:     m.NeedsPCI(),
-		Disks:   len(m.Drives) > 0,
-		Network: len(m.NICs) > 0,
-		Balloon: m.Balloon,
-		Memory:  m.HotplugMem > 0,
-		VSock:   m.Vsock != nil,
-		RNG:     true,
+		PCI:      m.NeedsPCI(),
+		Disks:    len(m.Drives) > 0,
+		Network:  len(m.NICs) > 0,
+		Balloon:  m.Balloon,
+		Memory:   m.HotplugMem > 0,
+		VSock:    m.Vsock != nil,
+		Graphics: m.Graphics != nil,
+		RNG:      true,
 		// The machine's id is systemd's business, and systemd loads it itself.
 		FWCfg: slices.ContainsFunc(m.Credentials, func(c qemu.Credential) bool { return c.Text == "" }),
 	}

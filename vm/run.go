@@ -173,6 +173,9 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 	if err != nil {
 		return none, err
 	}
+	if err := s.c.checkGraphics(cred, s.o.Desktop); err != nil {
+		return none, err
+	}
 	if note != "" {
 		s.note("%s", note)
 	}

@@ -33,6 +33,9 @@ type Options struct {
 	// goroutine that Run waits for. The hub ends with the guest.
 	Console func(*console.Hub)
 
+	// Desktop says that QEMU finds a desktop to open a window on.
+	Desktop bool
+
 	// Hurry, when closed, skips what is left of a stop but its last rung.
 	Hurry <-chan struct{}
 

@@ -83,6 +83,7 @@ func (e env) run(ctx context.Context, arg string, command []string, background b
 	progress := newProgress(screen, c.MachineName())
 	o := vm.Options{
 		Dirs:     dirs,
+		Desktop:  os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "",
 		Hurry:    asks.hurry,
 		Progress: progress.disk,
 		Event:    func(ev control.Event) { progress.event(ev) },
