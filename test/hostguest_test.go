@@ -40,8 +40,10 @@ for dir in proc sys dev; do mount --rbind /$dir $dir; done
 exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin HOME=/tmp /bin/sh -ec '
 	cd "$1"
 	ip link set lo up
-	modprobe -d build/kernel-generic -a vhost_vsock vhost_net tun bridge vfio-pci loop e1000 e1000e xhci-pci usbhid
+	modprobe -d build/kernel-generic -a vhost_vsock vsock_loopback vhost_net tun bridge vfio-pci loop e1000 e1000e xhci-pci usbhid
 	cd qemu && /test/qemu.test -test.v -test.run TestRealQEMUOnAHostWithDevices
+	cp /test/vmlinux /tmp/ # QEMU reads it at every start
+	/test/sdnotify.test -test.v -test.run TestListener
 	cd ../test && /test/inside.test -test.v -test.run "^TestInside$|^TestClockJumps$"
 ' sh "$1"
 `
@@ -72,6 +74,7 @@ func TestHostInAGuest(t *testing.T) {
 	for _, args := range [][]string{
 		{"test", "-c", "-tags", "hostguest", "-o", filepath.Join(dir, "inside.test"), "./test"},
 		{"test", "-c", "-tags", "hostguest", "-o", filepath.Join(dir, "qemu.test"), "./qemu"},
+		{"test", "-c", "-tags", "hostguest", "-o", filepath.Join(dir, "sdnotify.test"), "./vm/sdnotify"},
 		{"build", "-o", filepath.Join(dir, "mvm"), "./cmd/mvm"},
 		{"build", "-o", filepath.Join(dir, "fakeqemu"), "./test/fakeqemu"},
 	} {

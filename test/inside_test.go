@@ -13,12 +13,13 @@ import (
 
 	"github.com/mvmrun/mvm/mounts/handoff"
 	"github.com/mvmrun/mvm/test"
+	"github.com/mvmrun/mvm/vm/control"
 	"github.com/mvmrun/mvm/vm/vsock"
 )
 
 // The tests in this file run in the guest of TestHostInAGuest, which is a host with
 // an IOMMU, spare devices, and a kernel with vhost. A guest in that guest is
-// translated twice: it is not waited for, but for its QEMU to have its devices.
+// translated twice and takes minutes to boot, so only its QEMU is waited for.
 
 // inside returns a host in the guest.
 func inside(t *testing.T) *test.Host {
@@ -45,7 +46,7 @@ func defineInside(t *testing.T, h *test.Host, name, more string) string {
 	}
 	write(t, filepath.Join(h.Dir, "store-paths"), only+"\n")
 	return write(t, filepath.Join(h.Dir, name+".toml"), fmt.Sprintf(
-		"kernel = \"/test/vmlinux\"\nmodules = %q\nstoreDir = %q\nclosureInfo = %q\ninit = [%q]\nmem = 64\n%s",
+		"kernel = \"/tmp/vmlinux\"\nmodules = %q\nstoreDir = %q\nclosureInfo = %q\ninit = [%q]\nmem = 64\n%s",
 		modules, store, h.Dir, handoff.PoweroffPath, more))
 }
 
@@ -55,6 +56,16 @@ func runs(t *testing.T, h *test.Host, name, more string) *test.VM {
 	v := h.Start(defineInside(t, h, name, more))
 	v.Await(" runs as process ")
 	return v
+}
+
+// answered is the machine's status, once mvm has the time to answer: this host is
+// slow.
+func answered(v *test.VM) control.Status {
+	for {
+		if s := v.Status(); s.State != "unknown" {
+			return s
+		}
+	}
 }
 
 // end kills the machine.
@@ -123,7 +134,7 @@ func TestInside(t *testing.T) {
 	h := inside(t)
 	wantDriver(t, "at first", spare, "e1000e")
 	v := runs(t, h, "all", "vsock.cid = 42\n"+given("pci", "00:10.0")+given("usb", "vendorid=0x0627,productid=0x0001"))
-	if got := v.Status().VSockCID; got != 42 {
+	if got := answered(v).VSockCID; got != 42 {
 		t.Errorf("the machine's context id is %d; want 42", got)
 	}
 	if _, err := claimCID(t, 42); err != syscall.EADDRINUSE {
@@ -152,8 +163,12 @@ func TestInside(t *testing.T) {
 	}
 	v = runs(t, h, "all", `vsock.cid = "auto"`)
 	wantDriver(t, "after the next start", spare, "e1000e")
-	if got, want := v.Status().VSockCID, vsock.Candidate("all", 1); got != want {
+	if got, want := answered(v).VSockCID, vsock.Candidate("all", 1); got != want {
 		t.Errorf("the context id that was picked is %d; want %d, since the one before is taken", got, want)
+	}
+	argv, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", answered(v).QEMU))
+	if err != nil || !strings.Contains(string(argv), "name=opt/io.systemd.credentials/vmm.notify_socket,") {
+		t.Errorf("QEMU's command line: %q, %v; want where the guest's systemd is to say how it is", argv, err)
 	}
 	end(t, h, v)
 

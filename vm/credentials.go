@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/vm/sdnotify"
 )
 
 // maxCredentials is how many bytes of credentials systemd takes in all
@@ -90,13 +91,16 @@ func sealed(name string, text []byte) (*os.File, error) {
 }
 
 // credentials are those of the definition in QEMU's words, sorted: a command line
-// must have an order.
-func (c *Config) credentials() []qemu.Credential {
+// must have an order. The last is of mvm's own: where systemd is to say how it is.
+func (c *Config) credentials(notify bool) []qemu.Credential {
 	var list []qemu.Credential
 	for _, name := range sortedKeys(c.CredentialFiles) {
 		list = append(list, qemu.Credential{
 			Name: name, Path: c.Path(c.CredentialFiles[name]), File: credentialFile(name),
 		})
+	}
+	if notify {
+		list = append(list, qemu.Credential{Name: sdnotify.Credential, File: credentialFile(sdnotify.Credential)})
 	}
 	return list
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/mvmrun/mvm/qemu"
 	"github.com/mvmrun/mvm/vm/hostdev"
 	"github.com/mvmrun/mvm/vm/machined"
+	"github.com/mvmrun/mvm/vm/sdnotify"
 	"github.com/mvmrun/mvm/vm/vsock"
 )
 
@@ -22,7 +23,8 @@ type held struct {
 	vsock *vsock.Address // nil without vsock
 	loan  *hostdev.Loan  // nil without PCI devices
 
-	machined *machined.Bus // nil without registration
+	machined *machined.Bus      // nil without registration
+	systemd  *sdnotify.Listener // nil without vsock, or if nobody can be heard
 
 	volumes volumes // opened last, when nothing else is in the machine's way
 }
@@ -47,6 +49,7 @@ func (s *supervisor) hold(ctx context.Context, host *Host, cred *syscall.Credent
 			return nil, errors.Join(err, h.release())
 		}
 		h.vsock, host.CID = a, a.CID
+		s.listen(h, host)
 	}
 	return h, nil
 }
@@ -139,12 +142,22 @@ func (h *held) open(files map[string]*os.File) error {
 		}
 		files[vsockFile] = f
 	}
+	if h.systemd != nil {
+		f, err := sealed("credential", []byte(h.systemd.Address()))
+		if err != nil {
+			return err
+		}
+		files[credentialFile(sdnotify.Credential)] = f
+	}
 	return h.volumes.lend(files)
 }
 
 // release gives everything back.
 func (h *held) release() error {
 	errs := []error{h.volumes.close()}
+	if h.systemd != nil {
+		errs = append(errs, h.systemd.Close())
+	}
 	if h.vsock != nil {
 		errs = append(errs, h.vsock.Release())
 	}

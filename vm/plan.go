@@ -67,6 +67,10 @@ type Host struct {
 	// the one that a run tries first. Zero means none was picked.
 	CID uint32
 
+	// Notify says that somebody hears what the guest's systemd says of itself
+	// over vsock.
+	Notify bool
+
 	// Place is where the machine lives.
 	Place state.Machine
 }

@@ -9,7 +9,7 @@ import (
 
 // extraDevices adds what most machines do not have.
 func (c *Config) extraDevices(m *qemu.Machine, host Host) error {
-	m.Credentials = c.withMachineID(c.credentials())
+	m.Credentials = c.withMachineID(c.credentials(host.Notify))
 	switch cid := c.VSock.CID; {
 	case cid == CIDAuto && host.CID == 0:
 		return fmt.Errorf("vsock.cid: no free address was picked")

@@ -143,7 +143,7 @@ func (w *watcher) resetDone(ctx context.Context, err error) {
 		if r.reboot != nil {
 			st.Restarts++
 		}
-		st.ReadyAfter, st.GuestTimings, st.Mounts = 0, nil, nil
+		st.ReadyAfter, st.GuestTimings, st.Mounts, st.Guest = 0, nil, nil, nil
 	})
 	if !r.rescue {
 		w.begin, w.rescues, w.looks = time.Now(), 0, 0

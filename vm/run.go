@@ -254,7 +254,7 @@ func (s *supervisor) boot(ctx context.Context) (control.Exit, error) {
 		if err != nil || !s.again(ctx, &exit) {
 			return exit, err
 		}
-		s.update(func(st *control.Status) { st.Restarts++; st.QEMU, st.ReadyAfter, st.Mounts = 0, 0, nil })
+		s.update(func(st *control.Status) { st.Restarts++; st.QEMU, st.ReadyAfter, st.Mounts, st.Guest = 0, 0, nil, nil })
 		s.enter(control.Starting, "%s: starting it again", exitMessage(&exit))
 		if err := s.preStart(ctx); err != nil {
 			return none, err

@@ -16,6 +16,7 @@ import (
 	"github.com/mvmrun/mvm/vm/agent"
 	"github.com/mvmrun/mvm/vm/console"
 	"github.com/mvmrun/mvm/vm/control"
+	"github.com/mvmrun/mvm/vm/sdnotify"
 	"github.com/mvmrun/mvm/vm/sidecar"
 )
 
@@ -80,9 +81,11 @@ type watcher struct {
 	started  chan error             // QEMU's answer to the order to let the guest run
 	closed   <-chan struct{}        // QEMU's monitor is
 	lost     <-chan time.Time       // and QEMU has not followed
-	stops    <-chan struct{}        // systemd asks for the end
+	stops    <-chan struct{}        // the host's systemd asks for the end
 	disks    chan qemu.BlockError   // those that fail
 	failing  map[qemu.BlockError]bool
+
+	systemd <-chan sdnotify.Message // what the guest's systemd says
 }
 
 // watch starts QEMU and looks after it until it is gone.
@@ -109,7 +112,7 @@ func (s *supervisor) watch(ctx context.Context, p program, plan mounts.Plan, h *
 		return control.Exit{}, errors.Join(err, proc.Close())
 	}
 	defer unregister()
-	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, keyboard: p.machine.HasKeyboard(), exited: proc.Done(), helpers: h.died, beats: make(chan struct{}), closed: proc.QMP().Done(), stops: stops}
+	w := &watcher{s: s, begin: begin, plan: plan, proc: proc, keyboard: p.machine.HasKeyboard(), exited: proc.Done(), helpers: h.died, beats: make(chan struct{}), closed: proc.QMP().Done(), stops: stops, systemd: held.says()}
 	s.update(func(st *control.Status) { st.QEMU = proc.PID() })
 
 	var readers sync.WaitGroup
@@ -162,6 +165,12 @@ func (w *watcher) run(ctx context.Context) {
 		case <-stop:
 			stop = nil
 			w.stopAsked(ctx)
+		case m, ok := <-w.systemd:
+			if !ok {
+				w.systemd = nil
+				continue
+			}
+			w.systemdSays(m)
 		case <-w.stops:
 			w.s.Stop("systemd-machined asked for it")
 		case ev, ok := <-w.events:
@@ -226,6 +235,13 @@ func (w *watcher) last(ctx context.Context) {
 			w.guestSays(ctx, ev)
 		}
 	}
+	select {
+	case m, ok := <-w.systemd:
+		if ok {
+			w.systemdSays(m)
+		}
+	default:
+	}
 	w.cancel()
 	if w.ladder != nil {
 		w.facts.tried = <-w.ladder
@@ -249,10 +265,7 @@ func (w *watcher) guestSays(ctx context.Context, ev agent.Event) {
 	case ev.Ready != nil && !w.facts.ready:
 		w.guestReady(ctx, ev.Ready)
 	case ev.Exit != nil:
-		if w.facts.status == nil { // a guest that says it again and again floods nobody
-			w.s.note("the guest's exit status is %d", ev.Exit.Status)
-		}
-		w.facts.status = &ev.Exit.Status
+		w.exitStatus(ev.Exit.Status)
 	}
 }
 

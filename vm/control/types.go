@@ -99,6 +99,17 @@ type Status struct {
 	// reported when it was ready. Nil before that.
 	Mounts []Mount `json:"mounts,omitempty"`
 	Exit   *Exit   `json:"exit,omitempty"`
+
+	// Guest is what systemd in the guest said since the guest's start. Nil
+	// if nothing.
+	Guest *Guest `json:"guest,omitempty"`
+}
+
+// A Guest is what systemd in the guest says of itself over vsock.
+type Guest struct {
+	Ready  bool     `json:"ready"`            // it has started what it starts with
+	Status string   `json:"status,omitempty"` // what it does
+	Units  []string `json:"units,omitempty"`  // those that became active, mostly targets
 }
 
 // A Mount is one mount of the plan, and what the guest has in its place.
