@@ -104,7 +104,7 @@ func TestFaultsOfQEMU(t *testing.T) {
 		want   []string
 	}{
 		{"it exits at once", "stderr no such thing; exit 1", "", nil, 122, []string{"error: QEMU exited with status 1: no such thing", "hint: .*"}},
-		{"it does not greet", "greeting none", short, nil, 122, []string{"error: start QEMU: QMP greeting: no answer on QMP within 1s", "hint: .*"}},
+		{"it does not greet", "greeting none", short, nil, 122, []string{"error: start QEMU: QMP greeting: no answer on QMP within 5s", "hint: .*"}},
 		{"it greets with garbage", "greeting garbage", "", nil, 122, []string{"error: start QEMU: .* QMP protocol violated: .*", "hint: .*"}},
 		{"its greeting is cut", "greeting cut", "", nil, 122, []string{"error: start QEMU: .* unexpected EOF", "hint: .*"}},
 		{"it does not answer cont", "on cont silence", short, nil, 123, []string{"error: the guest was not ready within 1s", "hint: .*"}},

@@ -17,6 +17,10 @@ const (
 	// and has been seen to take seconds on a host that swaps.
 	greetLimit = time.Minute
 
+	// greetLeast is what it gets even if the guest has less time to be ready,
+	// which counts from its answer.
+	greetLeast = 5 * time.Second
+
 	// hangUpGrace is how much earlier than its end QEMU may close its monitor.
 	hangUpGrace = time.Second
 )
@@ -38,7 +42,7 @@ func (s *supervisor) launch(ctx context.Context, p program, h *helpers) (*qemu.P
 	}
 	limit := greetLimit
 	if ready := s.c.ReadyLimit(); ready > 0 {
-		limit = min(limit, ready)
+		limit = min(limit, max(ready, greetLeast))
 	}
 	silent := fmt.Errorf("no answer on QMP within %v", limit)
 	limited, cancel := context.WithTimeoutCause(ctx, limit, silent)
