@@ -165,6 +165,25 @@ func TestStopAtRandomMoments(t *testing.T) {
 	}
 }
 
+// TestStopWhileItReboots: nor at which one of a reboot does.
+func TestStopWhileItReboots(t *testing.T) {
+	h := host(t)
+	definition := define(t, h, "spins", fmt.Sprintf("restart = \"on-reboot\"\nrestartLimit = 0\ninit = [%q, \"sh\", \"-c\", \"%[1]s sleep 1; %[1]s reboot -f\"]\n", busybox(t)))
+	for i := range *rounds {
+		after := rand.N(2 * time.Second)
+		v := h.Start(definition)
+		v.Await(": resetting the machine")
+		time.Sleep(after)
+		v.Signal(syscall.SIGTERM)
+		if e := v.Wait(); e.Code != 0 || len(errorsOf(e.Stderr)) != 0 {
+			t.Errorf("round %d, SIGTERM %v after a reboot: mvm run = %d; want 0 and no error:\n%s", i, after, e.Code, e.Stderr)
+		}
+		if _, err := os.Lstat(h.Dirs().Machine("spins").Runtime); err == nil {
+			t.Errorf("round %d, SIGTERM %v after a reboot: the run-time directory is left", i, after)
+		}
+	}
+}
+
 // TestHungQEMU: a real QEMU that is stopped in its tracks is killed, and mvm says
 // what it took.
 func TestHungQEMU(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/mvmrun/mvm/qemu"
+	"github.com/mvmrun/mvm/vm/control"
 	"github.com/mvmrun/mvm/vm/sidecar"
 )
 
@@ -90,4 +91,29 @@ func (k oomKills) since(now oomKills) string {
 		return ""
 	}
 	return fmt.Sprintf("the kernel has killed %d process(es) of %s for want of memory while the guest ran\n", now.count-k.count, now.where)
+}
+
+// judge says how the machine ended.
+func (w *watcher) judge(running []*sidecar.Helper, killed oomKills) control.Exit {
+	w.look()
+	w.facts.collect(w.proc, running, killed, countOOM())
+	return w.facts.judge()
+}
+
+// look takes down what there is to see of QEMU and the guest's console.
+func (w *watcher) look() {
+	f := &w.facts
+	f.console = w.console()
+	end := w.proc.Ending()
+	f.panicked = end.Panic != nil
+	if end.Shutdown != nil {
+		f.reason = end.Shutdown.Reason
+	}
+	f.stderr = []byte(w.proc.Stderr())
+	if err := w.proc.Err(); err != nil {
+		f.qemuErr = err
+		if he := (*qemu.HostError)(nil); errors.As(err, &he) {
+			f.qemuHint = he.Hint
+		}
+	}
 }

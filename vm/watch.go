@@ -383,28 +383,3 @@ func (w *watcher) stubborn(tried []climbed) {
 		w.s.note("QEMU, process %d, does not end even when killed; waiting for the kernel", w.proc.PID())
 	}
 }
-
-// judge says how the machine ended.
-func (w *watcher) judge(running []*sidecar.Helper, killed oomKills) control.Exit {
-	w.look()
-	w.facts.collect(w.proc, running, killed, countOOM())
-	return w.facts.judge()
-}
-
-// look takes down what there is to see of QEMU and the guest's console.
-func (w *watcher) look() {
-	f := &w.facts
-	f.console = w.console()
-	end := w.proc.Ending()
-	f.panicked = end.Panic != nil
-	if end.Shutdown != nil {
-		f.reason = end.Shutdown.Reason
-	}
-	f.stderr = []byte(w.proc.Stderr())
-	if err := w.proc.Err(); err != nil {
-		f.qemuErr = err
-		if he := (*qemu.HostError)(nil); errors.As(err, &he) {
-			f.qemuHint = he.Hint
-		}
-	}
-}
