@@ -4,7 +4,8 @@
 //
 // A [Spec] describes a device. [Up] makes it and returns a [Device], whose
 // [Device.Files] are what QEMU inherits; [Device.Down] takes it back. QEMU needs
-// no privilege to use it, and no script.
+// no privilege to use it, and no script. [Watch] tells what befalls devices while
+// they are up, and [Device.Counters] what passes through one.
 //
 // # Nothing is left behind
 //

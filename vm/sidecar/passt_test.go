@@ -195,11 +195,18 @@ func TestTwentyPasstsLeaveNothing(t *testing.T) {
 	p := passt(t)
 	var fds int
 	for i := range 21 {
-		h, conn, err := p.Start(t.Context(), sidecar.Passt{Interface: "net0", MAC: guestMAC})
+		n := sidecar.Passt{Interface: "net0", MAC: guestMAC}
+		if i%2 == 1 {
+			n.Redirects = []sidecar.Redirect{{From: netip.MustParseAddrPort("10.0.2.10:80"), To: netip.MustParseAddrPort("127.0.0.1:80")}}
+		}
+		h, conn, err := p.Start(t.Context(), n)
 		if err != nil {
 			t.Fatal(err)
 		}
 		conn.Close()
+		if i%4 > 1 { // it ends with its socket, too
+			<-h.Done()
+		}
 		if err := h.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
