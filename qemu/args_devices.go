@@ -178,6 +178,9 @@ func (b *builder) nics() {
 		if queues > 1 {
 			o.flag("mq", true)
 		}
+		if n.MTU > 0 {
+			o.num("host_mtu", n.MTU)
+		}
 		if b.pci {
 			// No boot ROM: the kernel is given, and a ROM costs seconds.
 			o.set("romfile", "")

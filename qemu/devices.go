@@ -98,6 +98,10 @@ type NIC struct {
 	// in every machine.
 	MAC string
 
+	// MTU is how long a packet may be, in bytes. The guest's driver is told and
+	// makes it the card's. Zero leaves it to the guest, which takes 1500.
+	MTU int
+
 	User   *UserNet   // QEMU's own network stack
 	Tap    *TapNet    // a tap or macvtap of the host
 	Stream *StreamNet // a process that speaks Ethernet, such as passt

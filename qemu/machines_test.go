@@ -108,7 +108,7 @@ var samples = []sample{
 		m.NICs = []NIC{{Tap: &TapNet{Files: []string{"tap0 0", "tap0 1"}, VhostFiles: []string{"vhost0 0", "vhost0 1"}}}}
 	}, needs: "/dev/vhost-net"},
 	{golden: "network-stream", edit: func(m *Machine) {
-		m.NICs = []NIC{{Stream: &StreamNet{File: "passt"}}}
+		m.NICs = []NIC{{MTU: 65520, Stream: &StreamNet{File: "passt"}}}
 	}},
 	{golden: "root-ports", edit: func(m *Machine) {
 		m.Type = Q35

@@ -27,7 +27,7 @@ func (s *supervisor) notePasst(host Host) {
 	if !s.c.leavesBackendOpen() || host.Passt {
 		return
 	}
-	s.note("the network is QEMU's own, which is slower than passt: %s", host.NoPasst)
+	s.note("the network is QEMU's own, for passt does not work here: %s", host.NoPasst)
 }
 
 // startPassts starts a passt for each interface that is planned with one.

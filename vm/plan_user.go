@@ -23,7 +23,7 @@ func (c *Config) userNIC(nic *qemu.NIC, in *Interface, host Host) error {
 		return err
 	}
 	if backend == "passt" {
-		nic.Stream = &qemu.StreamNet{File: passtFile(in.ID)}
+		nic.Stream, nic.MTU = &qemu.StreamNet{File: passtFile(in.ID)}, passtMTU
 		return nil
 	}
 	nic.User = &qemu.UserNet{Restrict: in.User.Restrict}
@@ -39,6 +39,11 @@ func (c *Config) userNIC(nic *qemu.NIC, in *Interface, host Host) error {
 	}
 	return nil
 }
+
+// passtMTU is what passt says by DHCP, which many guests do not heed. Every packet
+// costs passt and QEMU a round trip, and with 1500 bytes of it these are nearly all
+// that there is.
+const passtMTU = 65520
 
 // forwards are all of the definition's. The rules allow one interface of type
 // "user" only when there are any.

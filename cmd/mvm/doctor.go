@@ -145,7 +145,7 @@ func (e env) findings(ctx context.Context, base *vm.Config) []finding {
 func passt(ctx context.Context, base *vm.Config) finding {
 	p, err := sidecar.FindPasst(base.Path(base.Passt.Package))
 	if err != nil {
-		return finding{What: "passt", State: "missing", Text: "it makes fast networks of type user, and forwards IPv6 ports", Hint: "install passt"}
+		return finding{What: "passt", State: "missing", Text: "it makes networks of type user outside of QEMU, and forwards IPv6 ports", Hint: "install passt"}
 	}
 	return outcome("passt", p.Path, p.Works(ctx), "missing")
 }
