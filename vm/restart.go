@@ -61,7 +61,12 @@ func (r *restarter) wants(exit *control.Exit) bool {
 // again reports whether the machine is to be started again, and counts it.
 func (s *supervisor) again(ctx context.Context, exit *control.Exit) bool {
 	switch {
-	case s.o.Command != nil || ctx.Err() != nil:
+	case s.o.Command != nil:
+		return false
+	case ctx.Err() != nil:
+		if s.restarts.wants(exit) { // it was not to be its last
+			*exit = control.Exit{Reason: control.Stopped}
+		}
 		return false
 	case s.granted:
 		s.granted = false

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,21 @@ func TestRestartPolicies(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: restarts %s; want %s", policy, got, want)
+		}
+	}
+}
+
+func TestAStopBetweenTwoLivesIsAStop(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s := &supervisor{restarts: &restarter{policy: "on-failure"}}
+	for _, tt := range []struct{ reason, want control.Reason }{
+		{control.GuestFailed, control.Stopped},
+		{control.GuestPoweroff, control.GuestPoweroff},
+	} {
+		exit := control.Exit{Reason: tt.reason}
+		if s.again(ctx, &exit) || exit.Reason != tt.want {
+			t.Errorf("after a stop, again(%s) is true, or leaves %s; want %s", tt.reason, exit.Reason, tt.want)
 		}
 	}
 }
