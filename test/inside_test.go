@@ -3,6 +3,7 @@
 package test_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -137,7 +138,7 @@ func TestInside(t *testing.T) {
 	if got := answered(v).VSockCID; got != 42 {
 		t.Errorf("the machine's context id is %d; want 42", got)
 	}
-	if _, err := claimCID(t, 42); err != syscall.EADDRINUSE {
+	if _, err := claimCID(t, 42); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("the kernel gives its context id away: %v; want %v", err, syscall.EADDRINUSE)
 	}
 	wantDriver(t, "while the machine runs", spare, "vfio-pci")
