@@ -149,8 +149,13 @@ func TestInside(t *testing.T) {
 		"hint: stop the other machine")
 
 	// The next run takes back what one that is killed could not.
+	qemu := answered(v).QEMU
 	v.Signal(syscall.SIGKILL)
 	v.Wait()
+	for exists := true; exists; { // QEMU follows as fast as the kernel can end it
+		_, err := os.Stat(fmt.Sprintf("/proc/%d", qemu))
+		exists = err == nil
+	}
 	wantDriver(t, "when mvm was killed", spare, "vfio-pci")
 	free, err := claimCID(t, 42)
 	if err != nil {
