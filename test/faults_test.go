@@ -117,6 +117,7 @@ func TestFaultsOfQEMU(t *testing.T) {
 		{"it is killed", h.ready, "", kill(syscall.SIGKILL), 122, []string{"error: .*killed.*"}},
 		{"it is stopped", h.ready, short, func(t *testing.T, v *test.VM) { kill(syscall.SIGSTOP)(t, v); v.Signal(syscall.SIGTERM) }, 124, []string{"error: .*SIGKILL ended it", "hint: .*"}},
 		{"it floods events", h.ready + "; flood", "", stop("ready after"), 0, nil},
+		{"it floods the console after its guest's end", h.ready + "; console-flood; on quit silence; on system_powerdown silence", short, stop("ready after"), 0, nil},
 		{"it will not quit", "agent silent; on quit error GenericError busy; sigterm ignore", "", stop("runs as process"), 0, nil},
 		{"its agent is silent", "agent silent", short, nil, 123, []string{"error: the guest was not ready within 1s", "hint: .*"}},
 		{"its agent talks garbage", "agent garbage", short, nil, 123, []string{"error: the guest was not ready within 1s", "hint: .*"}},

@@ -23,6 +23,10 @@ const (
 
 	// hangUpGrace is how much earlier than its end QEMU may close its monitor.
 	hangUpGrace = time.Second
+
+	// orphanStop is how long a guest may take to power off whose QEMU cannot
+	// tell that it has.
+	orphanStop = 10 * time.Second
 )
 
 // A program is QEMU as it is to be started.
@@ -106,7 +110,9 @@ func (w *watcher) monitorLost() {
 	w.facts.monitorErr = fmt.Errorf("QEMU is out of control: %w", w.proc.QMP().Err())
 	w.s.enter(control.Stopping, "%v", w.facts.monitorErr)
 	if w.facts.ready {
-		w.climb(w.gentle())
+		// QEMU may wait for a word when the guest has powered off, and none
+		// can reach it.
+		w.climb(append(w.asking(orphanStop), w.force()...))
 	} else {
 		w.climb(w.force())
 	}

@@ -203,7 +203,7 @@ func (p *passing) Read(b []byte) (int, error) {
 	oob := make([]byte, syscall.CmsgSpace(4))
 	n, oobn, _, _, err := syscall.Recvmsg(int(p.conn.Fd()), b, oob, 0)
 	switch {
-	case err == syscall.EINTR:
+	case errors.Is(err, syscall.EINTR):
 		return 0, nil
 	case err != nil:
 		return 0, err

@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// drainLimit is more than a socket's buffer holds (net.core.rmem_default is 208 KiB):
+// what has arrived since then is not waited for.
+const drainLimit = 4 << 20
+
 // A pollable connection can be woken while it is read.
 type pollable interface {
 	syscall.Conn
@@ -39,19 +43,23 @@ func (h *Hub) drain(buf []byte) error {
 	if err != nil {
 		return err
 	}
-	for {
-		var n int
-		var rerr error
-		if err := raw.Control(func(fd uintptr) { n, rerr = unix.Read(int(fd), buf) }); err != nil {
+	for taken := 0; taken < drainLimit; {
+		n := 0
+		var again bool
+		err := raw.Control(func(fd uintptr) {
+			var rerr error
+			n, rerr = unix.Read(int(fd), buf)
+			again = errors.Is(rerr, unix.EINTR)
+		})
+		if err != nil {
 			return err
 		}
-		if errors.Is(rerr, unix.EINTR) {
-			continue
+		if n > 0 {
+			h.take(buf[:n])
+			taken += n
+		} else if !again {
+			break // empty, or at its end: the next Read says
 		}
-		if rerr != nil || n == 0 {
-			break // what there is to say about it, the next Read says
-		}
-		h.take(buf[:n])
 	}
 	h.drained <- struct{}{} // Drain has caused this, and waits
 	return nil
