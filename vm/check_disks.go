@@ -93,6 +93,8 @@ func (k *checker) label(v *Volume, key string) bool {
 		k.wrong(key, "%s has %d bytes; a label of %s has at most %d", quoteShort(v.Label), len(v.Label), v.FileSystem(), limit)
 	case v.FileSystem() == "vfat" && strings.ContainsAny(v.Label, `"*+,./:;<=>?[\]|`):
 		k.wrong(key, `a label of vfat has none of " * + , . / : ; < = > ? [ \ ] |`)
+	case v.FileSystem() == "vfat" && v.CreatesImage() && strings.ContainsFunc(v.Label, func(r rune) bool { return r > unicode.MaxASCII }):
+		k.wrong(key, "%s is more than ASCII, which is all that mkfs.vfat takes", quoteShort(v.Label))
 	default:
 		return true
 	}

@@ -106,8 +106,8 @@ func runTool(ctx context.Context, op, program, path string, args []string, files
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = "/"
 	cmd.ExtraFiles = files
-	// Its words are looked at, below.
-	cmd.Env = append(cmd.Environ(), "LC_ALL=C")
+	// Its words are looked at, below; labels are UTF-8.
+	cmd.Env = append(cmd.Environ(), "LC_ALL=C.UTF-8")
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
