@@ -190,7 +190,11 @@ func (s *supervisor) update(f func(*control.Status)) {
 
 // enter moves to a state and says why.
 func (s *supervisor) enter(st control.State, format string, args ...any) {
-	s.update(func(status *control.Status) { status.State = st })
+	s.update(func(status *control.Status) {
+		if status.State != st {
+			status.State, status.Since = st, time.Now().Round(0)
+		}
+	})
 	s.say(control.Event{State: st, Message: fmt.Sprintf(format, args...)})
 }
 

@@ -92,9 +92,9 @@ func (s *screen) console(hub *console.Hub, leave, closed func()) {
 		<-hub.Done()
 		s.out.ending.Store(true)
 	})
-	release, err := hub.Acquire()
+	keyboard, err := hub.Acquire()
 	if err == nil {
-		defer release()
+		defer keyboard.Release()
 	}
 	out := hub.Attach(0)
 	defer out.Close()

@@ -3,8 +3,11 @@ package console
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // tailSize is how much of the console's end is kept in memory as evidence: a
@@ -18,6 +21,7 @@ type Hub struct {
 	done chan struct{}
 
 	drained chan struct{} // a Drain is over
+	writing sync.Mutex    // held while somebody types
 
 	mu      sync.Mutex
 	tail    ring
@@ -87,23 +91,57 @@ func (h *Hub) take(p []byte) {
 	}
 }
 
-// Write types p at the console.
-func (h *Hub) Write(p []byte) (int, error) { return h.conn.Write(p) }
+// Write types p at the console, whoever has its keyboard. It waits for a guest that
+// does not read what is typed.
+func (h *Hub) Write(p []byte) (int, error) {
+	h.writing.Lock()
+	defer h.writing.Unlock()
+	return h.conn.Write(p)
+}
 
-// Acquire reserves the console for typing, until release is called. Reading
-// needs no reservation. The error is ErrBusy if somebody has it.
-func (h *Hub) Acquire() (release func(), err error) {
+// A Keyboard is the right to type at a console, which one has at a time.
+type Keyboard struct {
+	h        *Hub
+	released atomic.Bool
+}
+
+// Acquire reserves the console for typing. Reading needs no reservation. The
+// error is ErrBusy if somebody else has the keyboard.
+func (h *Hub) Acquire() (*Keyboard, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.typing {
 		return nil, ErrBusy
 	}
 	h.typing = true
-	return sync.OnceFunc(func() {
-		h.mu.Lock()
-		h.typing = false
-		h.mu.Unlock()
-	}), nil
+	return &Keyboard{h: h}, nil
+}
+
+// Write types p. It waits for a guest that does not read what is typed.
+func (k *Keyboard) Write(p []byte) (int, error) {
+	k.h.writing.Lock()
+	defer k.h.writing.Unlock()
+	if k.released.Load() {
+		return 0, net.ErrClosed
+	}
+	return k.h.conn.Write(p)
+}
+
+// Release gives the keyboard to the next one. It ends a Write that waits for the
+// guest, and may be called more than once.
+func (k *Keyboard) Release() {
+	if k.released.Swap(true) {
+		return
+	}
+	if conn, ok := k.h.conn.(interface{ SetWriteDeadline(time.Time) error }); ok {
+		_ = conn.SetWriteDeadline(time.Unix(1, 0))
+		k.h.writing.Lock()
+		_ = conn.SetWriteDeadline(time.Time{})
+		k.h.writing.Unlock()
+	}
+	k.h.mu.Lock()
+	k.h.typing = false
+	k.h.mu.Unlock()
 }
 
 // Tail returns the last 64 KiB that the guest wrote.

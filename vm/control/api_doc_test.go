@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -31,8 +32,8 @@ func TestTheManualHasAllOfTheAPI(t *testing.T) {
 	if diff := cmp.Diff(served, all("(?m)^\\| `([A-Z]+ [a-z0-9/]+)", manual)); diff != "" {
 		t.Errorf("docs/api.md documents other requests (-server +docs):\n%s", diff)
 	}
-	u := Usage{QEMU: &Process{}, Balloon: 1, Plugged: new(int64), Disks: []Disk{{}}, Networks: []Network{{}}}
-	given := all(`# TYPE (\S+)`, string(Metrics(Status{ReadyAfter: 1}, u)))
+	u := Usage{At: time.Unix(2, 0), QEMU: &Process{}, Balloon: 1, Plugged: new(int64), Disks: []Disk{{}}, Networks: []Network{{}}}
+	given := all(`# TYPE (\S+)`, string(Metrics(Status{ReadyAfter: 1, State: Stopping, Since: time.Unix(1, 0)}, u)))
 	if diff := cmp.Diff(given, all("`(mvm_[a-z_]+)`", manual)); diff != "" {
 		t.Errorf("docs/api.md documents other metrics (-server +docs):\n%s", diff)
 	}

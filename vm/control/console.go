@@ -45,12 +45,12 @@ func (h handler) console(w http.ResponseWriter, r *http.Request) {
 // attach is a console to type at. One client may type at a time: two people at
 // one keyboard help nobody.
 func (h handler) attach(w http.ResponseWriter, r *http.Request, hub *console.Hub, reader *console.Reader) {
-	release, err := hub.Acquire()
+	keyboard, err := hub.Acquire()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
-	defer release()
+	defer keyboard.Release()
 	conn, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -61,14 +61,21 @@ func (h handler) attach(w http.ResponseWriter, r *http.Request, hub *console.Hub
 	if err := switchProtocols(buf, consoleProto); err != nil {
 		return
 	}
+	// A guest that does not read what is typed keeps the typist waiting, but not
+	// the keyboard from the next one.
+	defer onHangUp(conn, func() {
+		keyboard.Release()
+		reader.Close()
+	})()
 	left := make(chan struct{})
-	go func() { // ends when the client hangs up, or with conn
+	go func() { // ends when the client hangs up, with conn, or with the keyboard
 		defer close(left)
-		_, _ = io.Copy(hub, buf)
+		_, _ = io.Copy(keyboard, buf)
 		reader.Close()
 	}()
 	_, _ = io.Copy(deadlined{conn}, reader)
 	conn.Close()
+	keyboard.Release()
 	<-left
 }
 

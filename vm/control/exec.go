@@ -42,9 +42,7 @@ func (h handler) exec(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
-	p := &proxy{conn: conn, in: bufio.NewReader(buf), window: handoff.Window}
-	p.cond = sync.NewCond(&p.mu)
-	p.run(ctx, h.m)
+	newProxy(conn, bufio.NewReader(buf)).run(ctx, h.m)
 }
 
 // A proxy plays the agent for one connection and one command.
@@ -60,6 +58,19 @@ type proxy struct {
 	stdin  []byte // not yet with the guest; at most a window
 	eof    bool   // the client has closed standard input
 	gone   bool   // the client, or the command
+
+	signals []int         // not yet with the guest; at most maxSignals
+	size    *handoff.Size // the last that the client asked for, likewise
+}
+
+// maxSignals is how many signals may be on their way to a guest that does not
+// listen. A person sends three.
+const maxSignals = 16
+
+func newProxy(conn net.Conn, in *bufio.Reader) *proxy {
+	p := &proxy{conn: conn, in: in, window: handoff.Window}
+	p.cond = sync.NewCond(&p.mu)
+	return p
 }
 
 func (p *proxy) run(ctx context.Context, m Machine) {
@@ -85,18 +96,22 @@ func (p *proxy) run(ctx context.Context, m Machine) {
 	defer func() {
 		cancel()
 		p.leave()
-		closeCtx, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		closeCtx, done := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
 		defer done()
 		_ = s.Close(closeCtx)
 		p.conn.Close()
 		wg.Wait()
 	}()
 	wg.Go(func() { p.pumpStdin(ctx, s) })
+	wg.Go(func() { p.pumpControl(ctx, s) })
 	wg.Go(func() {
-		// When the client is gone, nobody wants the command any more.
-		defer cancel()
-		p.readClient(ctx, s)
-		_ = s.Close(ctx)
+		// When the client is gone, nobody wants the command any more. Whatever
+		// waits for a guest that does not read is to stop waiting.
+		p.readClient()
+		cancel()
+		closeCtx, done := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+		defer done()
+		_ = s.Close(closeCtx)
 	})
 	var out sync.WaitGroup
 	out.Go(func() { p.pump(handoff.KindStdout, s.Stdout()) })
@@ -109,7 +124,13 @@ func (p *proxy) run(ctx context.Context, m Machine) {
 	p.exited(exit)
 }
 
-func (p *proxy) readClient(ctx context.Context, s *agent.Session) {
+// closeLimit is how long a guest may take to hear that a command is not wanted
+// any more.
+const closeLimit = 2 * time.Second
+
+// readClient takes what the client sends until it leaves or breaks a rule. It
+// waits for nobody else: only so is a client's leaving noticed.
+func (p *proxy) readClient() {
 	defer p.leave()
 	for {
 		f, err := handoff.ReadFrame(p.in)
@@ -132,12 +153,12 @@ func (p *proxy) readClient(ctx context.Context, s *agent.Session) {
 			p.mu.Unlock()
 		case handoff.KindSignal:
 			var sig handoff.Signal
-			if f.Decode(&sig) != nil || s.Signal(ctx, sig.Signal) != nil {
+			if f.Decode(&sig) != nil || !p.queueControl(func() { p.signals = append(p.signals, sig.Signal) }) {
 				return
 			}
 		case handoff.KindResize:
 			var size handoff.Size
-			if f.Decode(&size) != nil || s.Resize(ctx, size) != nil {
+			if f.Decode(&size) != nil || !p.queueControl(func() { p.size = &size }) {
 				return
 			}
 		default:
@@ -165,6 +186,39 @@ func (p *proxy) queueStdin(b []byte) bool {
 	p.eof = len(b) == 0
 	p.cond.Broadcast()
 	return true
+}
+
+// queueControl reports whether the client keeps within reason.
+func (p *proxy) queueControl(put func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	put()
+	p.cond.Broadcast()
+	return len(p.signals) <= maxSignals
+}
+
+// pumpControl passes signals and sizes on.
+func (p *proxy) pumpControl(ctx context.Context, s *agent.Session) {
+	for {
+		p.mu.Lock()
+		for len(p.signals) == 0 && p.size == nil && !p.gone {
+			p.cond.Wait()
+		}
+		signals, size, gone := p.signals, p.size, p.gone
+		p.signals, p.size = nil, nil
+		p.mu.Unlock()
+		if gone {
+			return
+		}
+		if size != nil && s.Resize(ctx, *size) != nil {
+			return
+		}
+		for _, sig := range signals {
+			if s.Signal(ctx, sig) != nil {
+				return
+			}
+		}
+	}
 }
 
 func (p *proxy) pumpStdin(ctx context.Context, s *agent.Session) {

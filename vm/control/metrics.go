@@ -21,13 +21,14 @@ type Measured interface {
 
 // A Usage is what a machine uses of its host.
 type Usage struct {
-	Supervisor Process  `json:"supervisor"`        // mvm itself
-	Goroutines int      `json:"goroutines"`        // in it
-	QEMU       *Process `json:"qemu,omitempty"`    // nil while there is none
-	Answers    bool     `json:"answers"`           // QEMU answered on QMP
-	Balloon    int64    `json:"balloon,omitempty"` // bytes of memory the guest has now; 0 if nobody knows
-	Plugged    *int64   `json:"plugged,omitempty"` // bytes of memory that virtio-mem adds; nil without it
-	Disks      []Disk   `json:"disks,omitempty"`
+	At         time.Time `json:"at"`                // when this was found out
+	Supervisor Process   `json:"supervisor"`        // mvm itself
+	Goroutines int       `json:"goroutines"`        // in it
+	QEMU       *Process  `json:"qemu,omitempty"`    // nil while there is none
+	Answers    bool      `json:"answers"`           // QEMU answered on QMP
+	Balloon    int64     `json:"balloon,omitempty"` // bytes of memory the guest has now; 0 if nobody knows
+	Plugged    *int64    `json:"plugged,omitempty"` // bytes of memory that virtio-mem adds; nil without it
+	Disks      []Disk    `json:"disks,omitempty"`
 
 	// Networks are the interfaces that have a device on the host.
 	Networks []Network `json:"networks,omitempty"`
@@ -73,12 +74,14 @@ const usageLimit = 2 * time.Second
 
 func (h handler) measure(ctx context.Context) Usage {
 	m, ok := h.m.(Measured)
-	if !ok {
-		return Usage{}
+	var u Usage
+	if ok {
+		ctx, cancel := context.WithTimeout(ctx, usageLimit)
+		defer cancel()
+		u = m.Usage(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, usageLimit)
-	defer cancel()
-	return m.Usage(ctx)
+	u.At = time.Now()
+	return u
 }
 
 func (h handler) metrics(w http.ResponseWriter, r *http.Request) {
@@ -100,6 +103,12 @@ func Metrics(s Status, u Usage) []byte {
 		m.sample("mvm_state", b2f(s.State == state), "state", string(state))
 	}
 	m.gauge("mvm_start_time_seconds", "When the machine was started, since the epoch.", float64(s.Started.UnixMilli())/1000)
+	if !u.At.IsZero() {
+		m.gauge("mvm_uptime_seconds", "How long it has been since the machine was started.", u.At.Sub(s.Started).Seconds())
+		if s.State == Stopping && !s.Since.IsZero() {
+			m.gauge("mvm_stopping_seconds", "How long the machine has been stopping.", u.At.Sub(s.Since).Seconds())
+		}
+	}
 	if s.ReadyAfter > 0 {
 		m.gauge("mvm_ready_seconds", "How long the guest took from its start to being ready.", s.ReadyAfter.Seconds())
 	}

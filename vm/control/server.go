@@ -1,9 +1,13 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"time"
@@ -37,6 +41,10 @@ const (
 	maxBody  = 64 << 10 // bytes of a request; a command line of 64 KiB is long
 	maxConns = 256      // connections at once; the others wait in the kernel
 
+	// Of them, how many may stay: those that follow events, read the console
+	// or run a command. The rest is for questions, and for the end.
+	maxStreams = 192
+
 	// A loaded QEMU has been seen to take seconds over a command.
 	monitorLimit = 15 * time.Second
 )
@@ -55,30 +63,65 @@ func Serve(path string, m Machine) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{l: limit(l, maxConns), done: make(chan error, 1)}
-	h := handler{m}
+	s := &Server{l: limit(l, maxConns), http: serverFor(m), done: make(chan error, 1)}
+	go func() { s.done <- s.http.Serve(s.l) }()
+	return s, nil
+}
+
+// serverFor answers for m on whatever listener it is given.
+func serverFor(m Machine) *http.Server {
+	h := handler{m, make(chan struct{}, maxStreams)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", h.status)
 	mux.HandleFunc("POST /v1/stop", h.stop)
 	mux.HandleFunc("POST /v1/kill", h.kill)
 	mux.HandleFunc("POST /v1/monitor", h.monitor)
-	mux.HandleFunc("GET /v1/console", h.console)
-	mux.HandleFunc("GET /v1/events", h.events)
+	mux.HandleFunc("GET /v1/console", h.staying(h.console))
+	mux.HandleFunc("GET /v1/events", h.staying(h.events))
 	mux.HandleFunc("GET /v1/usage", h.usage)
 	mux.HandleFunc("GET /v1/security", h.security)
 	mux.HandleFunc("GET /metrics", h.metrics)
-	mux.HandleFunc("POST /v1/exec", h.exec)
-	s.http = &http.Server{
-		Handler: mux,
+	mux.HandleFunc("POST /v1/exec", h.staying(h.exec))
+	return &http.Server{
+		Handler:     marking(whole(mux)),
+		ConnContext: withConn,
 		// A local client that needs longer than this to say what it wants is
 		// stuck.
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          nil,
+		// What clients do wrong is for them to know, and would be printed.
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	go func() { s.done <- s.http.Serve(s.l) }()
-	return s, nil
+}
+
+// bodyLimit is how long the body of a request may take: it comes with its headers.
+const bodyLimit = 2 * time.Second
+
+// whole lets a request be handled when all of it is there. One that announces a body
+// and does not send it would keep its place for ever.
+func whole(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength == 0 {
+			h.ServeHTTP(w, r)
+			return
+		}
+		rc := http.NewResponseController(w)
+		_ = rc.SetReadDeadline(time.Now().Add(bodyLimit)) // a recorder of a test has none
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			w.Header().Set("Connection", "close")
+			status := http.StatusBadRequest
+			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+				status = http.StatusRequestEntityTooLarge
+			}
+			http.Error(w, "read the request's body: "+err.Error(), status)
+			return
+		}
+		_ = rc.SetReadDeadline(time.Time{})
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		h.ServeHTTP(w, r)
+	})
 }
 
 // Close stops answering. Followers are given until ctx ends to take the last
@@ -92,7 +135,23 @@ func (s *Server) Close(ctx context.Context) error {
 	return err
 }
 
-type handler struct{ m Machine }
+type handler struct {
+	m       Machine
+	streams chan struct{} // buffered maxStreams: one for each client that stays
+}
+
+// staying serves clients that stay, as many as may.
+func (h handler) staying(f http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case h.streams <- struct{}{}:
+			defer func() { <-h.streams }()
+			f(w, r)
+		default:
+			http.Error(w, fmt.Sprintf("%d clients follow this machine already, no more are served", maxStreams), http.StatusServiceUnavailable)
+		}
+	}
+}
 
 func (h handler) status(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
@@ -113,7 +172,7 @@ func (h handler) kill(w http.ResponseWriter, r *http.Request) {
 
 func (h handler) monitor(w http.ResponseWriter, r *http.Request) {
 	var o Order
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&o); err != nil {
+	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
 		http.Error(w, "want an order as a JSON object: "+err.Error(), http.StatusBadRequest)
 		return
 	}

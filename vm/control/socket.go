@@ -8,8 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,45 +97,44 @@ func peer(c *net.UnixConn) (uid uint32, err error) {
 	return cred.Uid, nil
 }
 
-// limit lets at most n accepted connections be open at once.
-func limit(l net.Listener, n int) net.Listener {
-	return &limitListener{Listener: l, free: make(chan struct{}, n), closed: make(chan struct{})}
-}
-
-type limitListener struct {
-	net.Listener
-	free   chan struct{} // buffered n: one for each open connection
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *limitListener) Accept() (net.Conn, error) {
-	select {
-	case l.free <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
+// onHangUp calls f once the other side of an accepted connection has hung up,
+// though nobody reads the connection and what was sent before is still unread.
+// It watches until the returned function is called, which waits for f.
+func onHangUp(conn net.Conn, f func()) (stop func()) {
+	if l, ok := conn.(*limitConn); ok {
+		conn = l.Conn
 	}
-	c, err := l.Listener.Accept()
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return func() {}
+	}
+	// A descriptor of its own, since waiting keeps a connection's reader out.
+	dup, err := u.File()
 	if err != nil {
-		<-l.free
-		return nil, err
+		return func() {}
 	}
-	return &limitConn{Conn: c, release: sync.OnceFunc(func() { <-l.free })}, nil
-}
-
-func (l *limitListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
-
-type limitConn struct {
-	net.Conn
-	release func()
-}
-
-func (c *limitConn) Close() error {
-	c.release()
-	return c.Conn.Close()
+	raw, err := dup.SyscallConn()
+	if err != nil {
+		dup.Close()
+		return func() {}
+	}
+	done := make(chan struct{})
+	go func() { // ends with the connection, or by stop
+		defer close(done)
+		err := raw.Read(func(fd uintptr) bool {
+			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+			n, err := unix.Poll(fds, 0)
+			return err == nil && n > 0
+		})
+		if err == nil {
+			f()
+		}
+	}()
+	return func() {
+		_ = dup.SetReadDeadline(time.Unix(1, 0))
+		<-done
+		dup.Close()
+	}
 }
 
 // refused reports whether err, of a request without an answer, means that no

@@ -77,6 +77,8 @@ type Status struct {
 	PID     int       `json:"pid"`               // of the supervisor
 	QEMU    int       `json:"qemuPid,omitempty"` // 0 while there is none
 	Started time.Time `json:"started"`
+	// Since is when the machine came into its state.
+	Since time.Time `json:"since,omitzero"`
 	// ReadyAfter is the time from start to ready, 0 if it is not ready yet.
 	ReadyAfter time.Duration `json:"readyAfterNs,omitempty"`
 	// GuestTimings are milliseconds from the start of the guest's kernel to
