@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mvmrun/mvm/mounts/handoff"
+	"github.com/mvmrun/mvm/vm/agent"
 	"github.com/mvmrun/mvm/vm/control"
 )
 
@@ -40,6 +41,9 @@ func (w *watcher) commandEnded(r commandResult) {
 		// Whoever read its output has seen enough: what ends a command at home.
 		status := 128 + int(syscall.SIGPIPE)
 		w.facts.status, r.exited.Code = &status, status
+	case isOutput(r.err):
+		status := 1
+		w.facts.status, r.exited.Code, w.facts.outputErr = &status, status, r.err
 	case r.err != nil:
 		w.commandLost(r.err)
 		return
@@ -55,6 +59,12 @@ func (w *watcher) commandEnded(r commandResult) {
 	w.facts.commandDone = true
 	w.s.enter(control.Stopping, "the command ended with status %d", r.exited.Code)
 	w.climb(w.gentle())
+}
+
+// isOutput reports whether it is this host's fault that a command was lost.
+func isOutput(err error) bool {
+	_, ok := errors.AsType[*agent.OutputError](err)
+	return ok
 }
 
 // commandLost ends a guest whose command's status will never be known. A guest

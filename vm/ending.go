@@ -30,6 +30,7 @@ type facts struct {
 	helperErr   error         // a helper ended before QEMU did
 	monitorErr  error         // QEMU does not do what it is told
 	commandErr  error         // the command was lost on the way
+	outputErr   error         // what the command wrote could not be written here
 	commandText string        // why the guest could not execute the command, or ""
 	qemuErr     error         // QEMU's exit, if not clean
 	qemuHint    string
@@ -116,6 +117,9 @@ func (f *facts) reasonOf(e *control.Exit) {
 	case f.commandErr != nil && (f.qemuErr == nil || len(f.tried) > 0): // else QEMU took it along
 		e.Reason = control.GuestFailed
 		e.Detail = "guest: " + f.commandErr.Error()
+	case f.outputErr != nil && f.qemuErr == nil:
+		e.Reason = control.Stopped
+		e.Detail = f.outputErr.Error()
 	case f.commandText != "":
 		e.Reason = control.GuestPoweroff
 		e.Detail = "guest: " + f.commandText

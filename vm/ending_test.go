@@ -73,6 +73,7 @@ func TestEveryEndHasItsReason(t *testing.T) {
 		{name: "mounts differ", f: facts{ready: true, mismatch: "/nix/store is not mounted", tried: []climbed{{rungQuit, nil}}}, want: control.GuestFailed, detail: "/nix/store is not mounted"},
 		{name: "stopped, and it powered off while the ladder was climbed", f: facts{ready: true, stopWhy: "^C", reason: "guest-shutdown", tried: []climbed{{rungAgent, errors.New("gone")}, {rungQuit, nil}}},
 			want: control.Stopped},
+		{name: "the command's output has no room", f: facts{ready: true, outputErr: errors.New("write the command's output: no space left on device"), reason: "guest-shutdown"}, want: control.Stopped, detail: "write the command's output: no space"},
 		{name: "the command is not found", f: facts{ready: true, commandText: "nonsense: command not found", reason: "guest-shutdown"}, want: control.GuestPoweroff, detail: "nonsense"},
 		{name: "the command is lost", f: facts{ready: true, commandErr: errors.New("sh: agent channel is closed"), reason: "guest-reset"}, want: control.GuestFailed, detail: "agent channel"},
 		{name: "the command is lost with QEMU", f: facts{ready: true, commandErr: errors.New("sh: agent channel is closed"), qemuErr: errors.New("QEMU was ended by signal 9")},

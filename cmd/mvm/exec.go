@@ -150,6 +150,9 @@ func execError(err error) error {
 	if errors.Is(err, control.ErrNotRunning) {
 		return err
 	}
+	if has[*agent.OutputError](err) { // nor is it the guest's fault
+		return &endedError{exit: control.Exit{Detail: err.Error()}, code: exitError, report: true}
+	}
 	return &endedError{exit: control.Exit{Detail: "exec: " + err.Error()}, code: exitExec, report: true}
 }
 

@@ -14,6 +14,8 @@ import (
 // that it wrote was passed on. A nil reader is no input, a nil writer drops
 // output. The session is closed when Run returns.
 //
+// An [OutputError] is for a writer that failed.
+//
 // Run does not wait for a Read of stdin that is under way when the command
 // ends: a reader cannot be made to return. Whoever gives one that blocks must
 // end it.
@@ -60,8 +62,26 @@ func drain(w io.Writer, r io.Reader) error {
 	if w == nil {
 		w = io.Discard
 	}
-	_, err := io.Copy(w, r)
+	_, err := io.Copy(output{w}, r)
 	return err
+}
+
+// An OutputError says that what a command wrote could not be written here: the
+// guest is not to blame.
+type OutputError struct{ Err error }
+
+func (e *OutputError) Error() string { return "write the command's output: " + e.Err.Error() }
+func (e *OutputError) Unwrap() error { return e.Err }
+
+// output marks the errors of a writer.
+type output struct{ w io.Writer }
+
+func (o output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if err != nil {
+		err = &OutputError{err}
+	}
+	return n, err
 }
 
 type stdinWriter struct {
