@@ -114,7 +114,7 @@ func CompressZstd(ctx context.Context, w io.Writer, image *os.File) error {
 
 // A contextReader ends a copy when its context does.
 type contextReader struct {
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // io.Reader has no room for one
 	r   io.Reader
 }
 

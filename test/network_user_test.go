@@ -209,7 +209,7 @@ func children(t *testing.T, pid int) []int {
 	var pids []int
 	for _, list := range lists {
 		b, _ := os.ReadFile(list) // a thread may have ended
-		for _, f := range strings.Fields(string(b)) {
+		for f := range strings.FieldsSeq(string(b)) {
 			child, err := strconv.Atoi(f)
 			if err != nil {
 				t.Fatal(err)

@@ -36,7 +36,7 @@ func TestReadFrameReadsWhatAppendFrameWrote(t *testing.T) {
 			t.Errorf("ReadFrame() of frame %d (-want +got):\n%s", i, diff)
 		}
 	}
-	if f, err := ReadFrame(r); err != io.EOF {
+	if f, err := ReadFrame(r); !errors.Is(err, io.EOF) {
 		t.Errorf("ReadFrame() at the end = %v, %v; want io.EOF", f, err)
 	}
 }
@@ -52,7 +52,7 @@ func TestFrameOnTheWire(t *testing.T) {
 func TestReadFrameRefuses(t *testing.T) {
 	whole := AppendFrame(nil, Frame{Kind: KindPing, Payload: []byte("ping")})
 	for n := 1; n < len(whole); n++ {
-		if _, err := ReadFrame(bytes.NewReader(whole[:n])); err != io.ErrUnexpectedEOF {
+		if _, err := ReadFrame(bytes.NewReader(whole[:n])); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("ReadFrame() of %d bytes: %v; want io.ErrUnexpectedEOF", n, err)
 		}
 	}
@@ -63,7 +63,7 @@ func TestReadFrameRefuses(t *testing.T) {
 		}
 	}
 	broken := errors.New("broken")
-	if _, err := ReadFrame(iotest.ErrReader(broken)); err != broken {
+	if _, err := ReadFrame(iotest.ErrReader(broken)); !errors.Is(err, broken) {
 		t.Errorf("ReadFrame() of a broken reader: %v; want %v", err, broken)
 	}
 }

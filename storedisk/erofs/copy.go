@@ -2,6 +2,7 @@ package erofs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -174,7 +175,7 @@ func (t *tree) check(i int32, fd int) error {
 }
 
 func (t *tree) readError(i int32, err error) error {
-	if err == unix.EISDIR || err == unix.ESPIPE { // a directory or pipe in its place
+	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ESPIPE) { // a directory or pipe in its place
 		return t.changed(i)
 	}
 	return &fs.PathError{Op: "read", Path: t.path(i), Err: err}

@@ -26,7 +26,7 @@ const settled = time.Second
 func identify(st *unix.Stat_t) identity {
 	id := identity{
 		Dev: st.Dev, Ino: st.Ino,
-		Sec: int64(st.Ctim.Sec), Nsec: int64(st.Ctim.Nsec),
+		Sec: int64(st.Ctim.Sec), Nsec: int64(st.Ctim.Nsec), //nolint:unconvert // they are shorter on 32-bit hosts
 		Size: st.Size, Mode: st.Mode,
 	}
 	if time.Since(time.Unix(id.Sec, id.Nsec)) < settled {

@@ -106,7 +106,7 @@ func Tree(pid int) ([]*Process, error) {
 		if err != nil {
 			continue // the thread has ended
 		}
-		for _, word := range strings.Fields(string(b)) {
+		for word := range strings.FieldsSeq(string(b)) {
 			child, err := strconv.Atoi(word)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", file, err)
@@ -154,7 +154,7 @@ func (p *Process) status(f map[string]string) error {
 	}
 	p.UID, p.GID = number(second(f["Uid"])), number(second(f["Gid"]))
 	p.Groups = []int{}
-	for _, g := range strings.Fields(f["Groups"]) {
+	for g := range strings.FieldsSeq(f["Groups"]) {
 		p.Groups = append(p.Groups, number(g))
 	}
 	p.Seccomp, p.Filters = seccomp(f)

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net/netip"
 	"testing"
@@ -159,11 +160,11 @@ func TestFramesPassWhole(t *testing.T) {
 		var got bytes.Buffer
 		var sizes []int
 		err := passFrames(&got, &pieces{stream, piece}, func(f []byte) { sizes = append(sizes, len(f)) })
-		if err != io.EOF || !bytes.Equal(got.Bytes(), stream) || len(sizes) != 5 {
+		if !errors.Is(err, io.EOF) || !bytes.Equal(got.Bytes(), stream) || len(sizes) != 5 {
 			t.Errorf("in pieces of %d: %d bytes, frames of %v, %v; want %d bytes, 5 frames", piece, got.Len(), sizes, err, len(stream))
 		}
 	}
-	if err := passFrames(io.Discard, bytes.NewReader([]byte{0x7f, 0, 0, 0}), func([]byte) {}); err == nil || err == io.EOF {
+	if err := passFrames(io.Discard, bytes.NewReader([]byte{0x7f, 0, 0, 0}), func([]byte) {}); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("a frame of 2 GiB = %v; want an error", err)
 	}
 }
