@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -229,28 +228,30 @@ func qemuImg(t *testing.T, path string) {
 	}
 }
 
-// serve starts a virtiofs server for dir that listens on socket.
+// serve starts a virtiofs server for dir on socket, which takes connections when
+// serve returns.
 func serve(t *testing.T, socket, dir string) {
 	t.Helper()
 	const server = "/usr/lib/qemu/virtiofsd"
 	if _, err := os.Stat(server); err != nil {
 		t.Skipf("%v: install a qemu-system-common of Debian 12 to run this", err)
 	}
-	c, err := startChild(exec.Command(server, "--socket-path="+socket, "-o", "source="+dir, "-o", "sandbox=chroot"), nil)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false) // it is the server's now
+	f, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cmd := exec.Command(server, "--fd=3", "-o", "source="+dir, "-o", "sandbox=chroot")
+	cmd.ExtraFiles = []*os.File{f}
+	c, err := startChild(cmd, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.kill)
-	for {
-		if _, err := os.Stat(socket); err == nil {
-			return
-		}
-		select {
-		case <-c.done:
-			t.Fatal("virtiofsd has ended")
-		case <-t.Context().Done():
-			t.Fatal("virtiofsd does not listen")
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
 }
